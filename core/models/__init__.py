@@ -1,0 +1,55 @@
+"""All tables, one metadata. dbt owns what dbt builds; everything else is here."""
+
+from core.models.automations import Automation, AutomationVersion, Enrollment
+from core.models.base import CRM, RAW, Base, Money
+from core.models.ingestion import (
+    BulkOperation,
+    InboxMessage,
+    RefreshRequest,
+    RejectedLine,
+    SyncCursor,
+    SyncRun,
+)
+from core.models.messages import (
+    DeliveryAttempt,
+    DeliveryEvent,
+    Message,
+    MessageBatch,
+    SendPace,
+    Suppression,
+)
+from core.models.segments import RfmRun, SegmentMembership
+from core.models.shopify import Customer, CustomerStatistics, Order, OrderLine
+from core.models.shops import Shop, ShopMember, User, UserSession
+
+__all__ = [
+    "CRM",
+    "RAW",
+    "Automation",
+    "AutomationVersion",
+    "Base",
+    "BulkOperation",
+    "Customer",
+    "CustomerStatistics",
+    "DeliveryAttempt",
+    "DeliveryEvent",
+    "Enrollment",
+    "InboxMessage",
+    "Message",
+    "MessageBatch",
+    "Money",
+    "Order",
+    "OrderLine",
+    "RefreshRequest",
+    "RejectedLine",
+    "RfmRun",
+    "SegmentMembership",
+    "SendPace",
+    "Shop",
+    "ShopMember",
+    "Suppression",
+    "SyncCursor",
+    "SyncRun",
+    "User",
+    "UserSession",
+]

@@ -1,0 +1,148 @@
+"""One enum per state machine; the values are the words in SQL, Python and UI (DESIGN, names)."""
+
+from enum import StrEnum
+
+
+class ConsentState(StrEnum):
+    """Shopify's state of an email address. NULL in the table means we have not been told."""
+
+    SUBSCRIBED = "SUBSCRIBED"
+    NOT_SUBSCRIBED = "NOT_SUBSCRIBED"
+    PENDING = "PENDING"
+    UNSUBSCRIBED = "UNSUBSCRIBED"
+    INVALID = "INVALID"
+    REDACTED = "REDACTED"
+
+
+class SyncKind(StrEnum):
+    FULL = "full"
+    INCREMENTAL = "incremental"
+
+
+class SyncState(StrEnum):
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class BulkState(StrEnum):
+    """Ours, beside Shopify's own status: what has become of the file."""
+
+    SUBMITTED = "submitted"
+    LOADED = "loaded"
+    FAILED = "failed"
+
+
+class InboxState(StrEnum):
+    RECEIVED = "received"
+    APPLIED = "applied"
+    IGNORED = "ignored"
+    FAILED = "failed"
+
+
+class ObjectType(StrEnum):
+    CUSTOMER = "Customer"
+    ORDER = "Order"
+
+
+class Segment(StrEnum):
+    """In the fixed order of every chart, list and legend."""
+
+    CHAMPION = "champion"
+    LOYAL = "loyal"
+    POTENTIAL = "potential"
+    NEW = "new"
+    AT_RISK = "at_risk"
+    HIBERNATING = "hibernating"
+    LOST = "lost"
+
+
+class MembershipCause(StrEnum):
+    BASELINE = "baseline"
+    FULL_RUN = "full_run"
+    ORDER = "order"
+    ERASE = "erase"
+
+
+class GateState(StrEnum):
+    ACCEPTED = "accepted"
+    HELD = "held"
+
+
+class EnrollmentState(StrEnum):
+    ACTIVE = "active"
+    COMPLETED = "completed"
+    EXITED = "exited"
+    TOO_LATE = "too_late"
+
+
+class MessageState(StrEnum):
+    QUEUED = "queued"
+    FROZEN = "frozen"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    BOUNCED = "bounced"
+    COMPLAINED = "complained"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+class SkipReason(StrEnum):
+    """Why a message will never leave."""
+
+    NOT_SUBSCRIBED = "not_subscribed"
+    CONSENT_UNKNOWN = "consent_unknown"
+    UNSUBSCRIBED = "unsubscribed"
+    SUPPRESSED = "suppressed"
+    NO_ADDRESS = "no_address"
+    INVALID_ADDRESS = "invalid_address"
+    CUSTOMER_DELETED = "customer_deleted"
+    EXITED = "exited"
+    TOO_LATE = "too_late"
+    AUTOMATION_OFF = "automation_off"
+    HOLDOUT = "holdout"
+
+
+class DeferReason(StrEnum):
+    """Why a message waits; it is looked at again and never dropped for it."""
+
+    CONSENT_UNKNOWN = "consent_unknown"
+    NO_POSTAL_ADDRESS = "no_postal_address"
+    STALE_DATA = "stale_data"
+    PROVIDER_PAUSED = "provider_paused"
+
+
+class BatchState(StrEnum):
+    OPEN = "open"
+    COMPLETED = "completed"
+    DISSOLVED = "dissolved"
+    UNKNOWN = "unknown"
+
+
+class AttemptOutcome(StrEnum):
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    RETRY = "retry"
+    UNKNOWN = "unknown"
+
+
+class SuppressionReason(StrEnum):
+    UNSUBSCRIBED = "unsubscribed"
+    HARD_BOUNCE = "hard_bounce"
+    COMPLAINT = "complaint"
+    MANUAL = "manual"
+    ERASED = "erased"
+
+
+class EventState(StrEnum):
+    STORED = "stored"
+    MATCHED = "matched"
+    UNMATCHED = "unmatched"
+    FAILED = "failed"
+
+
+class Role(StrEnum):
+    OWNER = "owner"
+    MARKETER = "marketer"
+    ANALYST = "analyst"

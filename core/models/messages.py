@@ -1,0 +1,185 @@
+"""The ledger of messages (which is also the outbox), frozen batches, what the provider said."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.models.base import CRM, Base, created, shop_key, value_enum
+from core.models.enums import (
+    AttemptOutcome,
+    BatchState,
+    DeferReason,
+    EventState,
+    MessageState,
+    SkipReason,
+    SuppressionReason,
+)
+
+
+class Message(Base):
+    """One row per message owed, sent or skipped; the dedupe key makes it once."""
+
+    __tablename__ = "messages"
+    __table_args__ = (
+        UniqueConstraint("shop_id", "dedupe_key"),
+        Index("ix_messages__queue", "due_at", postgresql_where=text("state = 'queued'")),
+        Index("ix_messages__batch", "shop_id", "batch_id"),
+        Index("ix_messages__customer", "shop_id", "customer_id", "queued_at"),
+        Index("ix_messages__recent", "shop_id", "queued_at"),
+        Index("ix_messages__provider", "provider_message_id"),
+        {"schema": CRM},
+    )
+
+    shop_id: Mapped[shop_key] = mapped_column(ForeignKey(f"{CRM}.shops.shop_id"))
+    message_id: Mapped[int] = mapped_column(
+        BigInteger, Identity(always=True), primary_key=True, doc="the tag send_id at the provider"
+    )
+    dedupe_key: Mapped[str] = mapped_column(doc="activation/dedupe.py")
+    automation_id: Mapped[int] = mapped_column(Integer)
+    version: Mapped[int] = mapped_column(Integer)
+    step_key: Mapped[str]
+    enrollment_id: Mapped[int | None] = mapped_column(BigInteger)
+    customer_id: Mapped[int | None] = mapped_column(BigInteger)
+    email: Mapped[str | None] = mapped_column(doc="address as mailed")
+    subject: Mapped[str | None]
+    state: Mapped[MessageState] = mapped_column(value_enum(MessageState, "state"))
+    skip_reason: Mapped[SkipReason | None] = mapped_column(value_enum(SkipReason, "skip_reason"))
+    defer_reason: Mapped[DeferReason | None] = mapped_column(
+        value_enum(DeferReason, "defer_reason")
+    )
+    failure: Mapped[str | None] = mapped_column(doc="the provider's refusal, in words")
+    is_test: Mapped[bool] = mapped_column(server_default=text("false"))
+    due_at: Mapped[datetime] = mapped_column(doc="business time; moved on by a deferral")
+    expires_at: Mapped[datetime] = mapped_column(doc="business time after which it is too late")
+    batch_id: Mapped[int | None] = mapped_column(BigInteger)
+    batch_position: Mapped[int | None]
+    provider_message_id: Mapped[str | None]
+    run_id: Mapped[str | None] = mapped_column(doc="Dagster run that queued it")
+    queued_at: Mapped[datetime]
+    frozen_at: Mapped[datetime | None]
+    sent_at: Mapped[datetime | None]
+    delivered_at: Mapped[datetime | None]
+    first_opened_at: Mapped[datetime | None]
+    first_clicked_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None] = mapped_column(doc="bounced, complained, skipped, failed")
+
+
+class MessageBatch(Base):
+    """One row per frozen request to the provider: exact bytes and key, the same on every retry."""
+
+    __tablename__ = "message_batches"
+    __table_args__ = (
+        UniqueConstraint("idempotency_key"),
+        Index("ix_message_batches__open", "lease_until", postgresql_where=text("state = 'open'")),
+        {"schema": CRM},
+    )
+
+    shop_id: Mapped[shop_key] = mapped_column(ForeignKey(f"{CRM}.shops.shop_id"))
+    batch_id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    idempotency_key: Mapped[str]
+    body: Mapped[bytes | None] = mapped_column(
+        LargeBinary, doc="zlib of the exact request bytes; dropped on completion"
+    )
+    body_sha256: Mapped[str]
+    message_count: Mapped[int]
+    state: Mapped[BatchState] = mapped_column(value_enum(BatchState, "state"))
+    attempt: Mapped[int] = mapped_column(server_default=text("0"), doc="fence of the completion")
+    lease_until: Mapped[datetime | None] = mapped_column(doc="real time; another worker after it")
+    next_attempt_at: Mapped[datetime | None] = mapped_column(doc="real time")
+    first_attempt_at: Mapped[datetime | None] = mapped_column(doc="real time")
+    first_unknown_at: Mapped[datetime | None] = mapped_column(
+        doc="real time of the first attempt whose outcome we never learned"
+    )
+    frozen_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    last_error: Mapped[str | None]
+
+
+class DeliveryAttempt(Base):
+    """One row per call to the provider."""
+
+    __tablename__ = "delivery_attempts"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["shop_id", "batch_id"],
+            [f"{CRM}.message_batches.shop_id", f"{CRM}.message_batches.batch_id"],
+        ),
+        {"schema": CRM},
+    )
+
+    shop_id: Mapped[shop_key]
+    batch_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    attempt: Mapped[int] = mapped_column(Integer, primary_key=True)
+    run_id: Mapped[str | None]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    outcome: Mapped[AttemptOutcome | None] = mapped_column(value_enum(AttemptOutcome, "outcome"))
+    status_code: Mapped[int | None]
+    error: Mapped[str | None]
+
+
+class DeliveryEvent(Base):
+    """One row per event of the provider, stored before it is matched (shop_id NULL until then)."""
+
+    __tablename__ = "delivery_events"
+    __table_args__ = (
+        Index(
+            "ix_delivery_events__unmatched",
+            "received_at",
+            postgresql_where=text("state = 'stored'"),
+        ),
+        Index("ix_delivery_events__message", "shop_id", "message_id"),
+        {"schema": CRM},
+    )
+
+    provider: Mapped[str] = mapped_column(primary_key=True)
+    event_id: Mapped[str] = mapped_column(primary_key=True, doc="svix-id")
+    shop_id: Mapped[int | None] = mapped_column(Integer)
+    message_id: Mapped[int | None] = mapped_column(BigInteger)
+    event_type: Mapped[str]
+    occurred_at: Mapped[datetime]
+    received_at: Mapped[created]
+    state: Mapped[EventState] = mapped_column(value_enum(EventState, "state"))
+    error: Mapped[str | None]
+    body: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class Suppression(Base):
+    """One row per address and reason; it belongs to the address and survives the customer."""
+
+    __tablename__ = "suppressions"
+    __table_args__ = ({"schema": CRM},)
+
+    shop_id: Mapped[shop_key] = mapped_column(ForeignKey(f"{CRM}.shops.shop_id"))
+    email_normalized: Mapped[str] = mapped_column(primary_key=True)
+    reason: Mapped[SuppressionReason] = mapped_column(
+        value_enum(SuppressionReason, "reason"), primary_key=True
+    )
+    message_id: Mapped[int | None] = mapped_column(BigInteger, doc="the mail that led to it")
+    suppressed_at: Mapped[datetime]
+    lifted_at: Mapped[datetime | None]
+
+
+class SendPace(Base):
+    """One row per shop: the earliest real time of its next request to the provider."""
+
+    __tablename__ = "send_paces"
+    __table_args__ = ({"schema": CRM},)
+
+    shop_id: Mapped[shop_key] = mapped_column(ForeignKey(f"{CRM}.shops.shop_id"))
+    next_at: Mapped[datetime]
+    paused_until: Mapped[datetime | None]
+    paused_reason: Mapped[str | None]

@@ -1,0 +1,69 @@
+"""Segment memberships as intervals, and which RFM boundaries were accepted."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, SmallInteger, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.models.base import CRM, Base, shop_key, value_enum
+from core.models.enums import GateState, MembershipCause, Segment
+
+
+class RfmRun(Base):
+    """One row per full run and shop: what the data gate said of its boundaries.
+
+    `marts.rfm_boundaries` holds the cut-points; the views score by the latest accepted row here.
+    """
+
+    __tablename__ = "rfm_runs"
+    __table_args__ = (
+        Index("ix_rfm_runs__decided", "shop_id", "state", "decided_at"),
+        {"schema": CRM},
+    )
+
+    shop_id: Mapped[shop_key] = mapped_column(ForeignKey(f"{CRM}.shops.shop_id"))
+    rfm_run_id: Mapped[str] = mapped_column(primary_key=True, doc="key into marts.rfm_boundaries")
+    run_id: Mapped[str | None] = mapped_column(doc="Dagster run")
+    state: Mapped[GateState] = mapped_column(value_enum(GateState, "state"))
+    held_reason: Mapped[str | None] = mapped_column(doc="in words, with the figures")
+    customer_count: Mapped[int] = mapped_column(BigInteger)
+    buyer_count: Mapped[int] = mapped_column(BigInteger)
+    order_count: Mapped[int] = mapped_column(BigInteger)
+    moved_count: Mapped[int | None] = mapped_column(BigInteger)
+    computed_at: Mapped[datetime]
+    decided_at: Mapped[datetime]
+    decided_by: Mapped[int | None] = mapped_column(BigInteger, doc="user, when a person accepted")
+
+
+class SegmentMembership(Base):
+    """One row per stay of a customer in a segment; the open one has exited_at NULL."""
+
+    __tablename__ = "segment_memberships"
+    __table_args__ = (
+        Index(
+            "uq_segment_memberships__one_open",
+            "shop_id",
+            "customer_id",
+            unique=True,
+            postgresql_where=text("exited_at IS NULL"),
+        ),
+        Index("ix_segment_memberships__entered", "shop_id", "segment", "entered_at"),
+        Index("ix_segment_memberships__customer", "shop_id", "customer_id", "entered_at"),
+        {"schema": CRM},
+    )
+
+    shop_id: Mapped[shop_key]
+    membership_id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    customer_id: Mapped[int] = mapped_column(BigInteger)
+    segment: Mapped[Segment] = mapped_column(value_enum(Segment, "segment"))
+    previous_segment: Mapped[Segment | None] = mapped_column(
+        value_enum(Segment, "previous_segment"), doc="NULL: first known; nobody entered anything"
+    )
+    entered_at: Mapped[datetime]
+    exited_at: Mapped[datetime | None]
+    cause: Mapped[MembershipCause] = mapped_column(value_enum(MembershipCause, "cause"))
+    run_id: Mapped[str | None] = mapped_column(doc="Dagster run")
+    rfm_run_id: Mapped[str | None] = mapped_column(doc="boundaries in force when entered")
+    r_score: Mapped[int] = mapped_column(SmallInteger)
+    f_score: Mapped[int] = mapped_column(SmallInteger)
+    m_score: Mapped[int] = mapped_column(SmallInteger)

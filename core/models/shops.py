@@ -1,0 +1,100 @@
+"""Shops (tenants), the people who may see them, and their sessions."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Integer,
+    Interval,
+    LargeBinary,
+    Text,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.models.base import CRM, Base, created, identity_key, shop_key, value_enum
+from core.models.enums import Role
+
+
+class Shop(Base):
+    """One row per shop."""
+
+    __tablename__ = "shops"
+    __table_args__ = (
+        CheckConstraint(
+            "is_sandbox OR clock_offset = interval '0'", name="only_sandbox_time_moves"
+        ),
+        {"schema": CRM},
+    )
+
+    shop_id: Mapped[int] = mapped_column(Integer, Identity(always=True), primary_key=True)
+    domain: Mapped[str] = mapped_column(unique=True, doc="x.myshopify.com")
+    shopify_id: Mapped[int | None] = mapped_column(BigInteger, doc="number in gid://shopify/Shop/…")
+    name: Mapped[str]
+    currency: Mapped[str]
+    time_zone: Mapped[str] = mapped_column(doc="IANA name")
+    is_sandbox: Mapped[bool] = mapped_column(server_default=text("false"))
+    clock_offset: Mapped[timedelta] = mapped_column(Interval, server_default=text("interval '0'"))
+
+    client_id: Mapped[str]
+    client_secret_encrypted: Mapped[str]
+    previous_client_secret_encrypted: Mapped[str | None] = mapped_column(
+        doc="accepted for webhooks during a rotation"
+    )
+    access_scopes: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+
+    sender_name: Mapped[str | None]
+    sender_address: Mapped[str | None]
+    reply_to: Mapped[str | None]
+    postal_address: Mapped[str | None] = mapped_column(doc="required in every commercial mail")
+    accent_color: Mapped[str] = mapped_column(server_default=text("'#2f5d50'"))
+
+    created_at: Mapped[created]
+    first_sync_started_at: Mapped[datetime | None] = mapped_column(
+        doc="orders processed before it are historical and never a moment"
+    )
+    first_sync_completed_at: Mapped[datetime | None]
+    baseline_at: Mapped[datetime | None] = mapped_column(
+        doc="first membership baseline; no trigger is evaluated before it"
+    )
+
+
+class User(Base):
+    """One row per person who can log in. No shop_id: a person may see several shops."""
+
+    __tablename__ = "users"
+    __table_args__ = ({"schema": CRM},)
+
+    user_id: Mapped[identity_key]
+    email: Mapped[str] = mapped_column(unique=True, doc="lower case")
+    password_hash: Mapped[str] = mapped_column(doc="argon2id")
+    created_at: Mapped[created]
+
+
+class ShopMember(Base):
+    """One row per person and shop they may see."""
+
+    __tablename__ = "shop_members"
+    __table_args__ = ({"schema": CRM},)
+
+    shop_id: Mapped[shop_key] = mapped_column(ForeignKey(f"{CRM}.shops.shop_id"))
+    user_id: Mapped[int] = mapped_column(ForeignKey(f"{CRM}.users.user_id"), primary_key=True)
+    role: Mapped[Role] = mapped_column(value_enum(Role, "role"))
+
+
+class UserSession(Base):
+    """One row per login. Only the hash of the cookie is stored."""
+
+    __tablename__ = "user_sessions"
+    __table_args__ = ({"schema": CRM},)
+
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey(f"{CRM}.users.user_id"), index=True)
+    csrf_token: Mapped[str]
+    created_at: Mapped[created]
+    last_seen_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
