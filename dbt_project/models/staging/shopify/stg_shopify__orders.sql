@@ -1,0 +1,21 @@
+select
+    shop_id,
+    order_id,
+    name as order_name,
+    customer_id,
+    email,
+    currency,
+    current_total,
+    original_total,
+    refunded_total,
+    financial_status,
+    source_name,
+    checkout_token,
+    discount_codes,
+    is_test,
+    is_counted,
+    created_at,
+    updated_at,
+    processed_at,
+    cancelled_at
+from {{ source('raw_shopify', 'orders') }}
