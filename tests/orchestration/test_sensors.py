@@ -1,0 +1,57 @@
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+from sqlalchemy.orm import Session
+
+from activation.liveness import hold
+from core.models import CustomerStatistics
+from core.settings import Settings
+from orchestration.activation.defs.delivery.sensors import due_step_sensor, new_order_sensor
+from orchestration.shared.runtime import Runtime
+
+pytestmark = pytest.mark.usefixtures("process_environment")
+
+
+@pytest.fixture
+def context() -> dg.SensorEvaluationContext:
+    return dg.build_sensor_context(
+        instance=dg.DagsterInstance.ephemeral(), resources={"runtime": Runtime()}
+    )
+
+
+def touch_a_customer(session: Session) -> None:
+    session.add(
+        CustomerStatistics(shop_id=1, customer_id=1, touched_at=datetime(2026, 11, 20, tzinfo=UTC))
+    )
+    session.commit()
+
+
+@pytest.mark.requirement("PIPE-01")
+def test_a_touched_customer_launches_the_activation_run(
+    context: dg.SensorEvaluationContext, session: Session
+) -> None:
+    assert isinstance(new_order_sensor(context), dg.SkipReason)
+    touch_a_customer(session)
+    assert isinstance(new_order_sensor(context), dg.RunRequest)
+
+
+def test_no_second_run_is_launched_while_one_is_at_work(
+    context: dg.SensorEvaluationContext, session: Session, settings: Settings
+) -> None:
+    touch_a_customer(session)
+    with hold(settings.listen_url) as alone:
+        assert alone
+        result = new_order_sensor(context)
+    assert isinstance(result, dg.SkipReason)
+    # The lock goes with its connection: whoever died holding it keeps nobody out.
+    assert isinstance(new_order_sensor(context), dg.RunRequest)
+
+
+def test_due_steps_are_not_due_in_an_empty_shop(context: dg.SensorEvaluationContext) -> None:
+    assert isinstance(due_step_sensor(context), dg.SkipReason)
+
+
+def test_only_one_session_holds_the_lock(settings: Settings) -> None:
+    with hold(settings.listen_url) as first, hold(settings.listen_url) as second:
+        assert (first, second) == (True, False)

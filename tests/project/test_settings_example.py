@@ -1,0 +1,17 @@
+"""`.env.example` names every variable that any process of ours reads, and no other."""
+
+import re
+
+import pytest
+
+from core.paths import PROJECT_ROOT
+from core.settings import environment_variables
+from ops.ports import PORT_VARIABLES
+
+LINE = re.compile(r"^#?([A-Z][A-Z0-9_]+)=", re.MULTILINE)
+
+
+@pytest.mark.requirement("FOUND-05")
+def test_the_example_names_every_variable_and_no_stale_one() -> None:
+    documented = LINE.findall((PROJECT_ROOT / ".env.example").read_text())
+    assert sorted(documented) == sorted({*environment_variables(), *PORT_VARIABLES})
