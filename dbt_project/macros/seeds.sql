@@ -7,7 +7,7 @@ earlier, and through the views every customer without a segment.
         {{ return(default__reset_csv_table(model, full_refresh, old_relation, agate_table)) }}
     {%- endif -%}
     {%- set sql = 'delete from ' ~ old_relation.render() -%}
-    {%- do run_query(sql) -%}
+    {%- call statement('delete_rows') -%}{{ sql }}{%- endcall -%}
     {{ return(sql) }}
 {% endmacro %}
 

@@ -31,7 +31,7 @@ every dependent view away until dbt comes to rebuild it, and activation reads th
     {%- if change == 'none' -%}
         {%- call noop_statement('main', 'UNCHANGED', 'UNCHANGED', 0) -%}{{ sql }}{%- endcall -%}
     {%- else -%}
-        {%- do run_query("set local lock_timeout = '3s'") -%}
+        {%- call statement('lock_timeout') -%}set local lock_timeout = '3s'{%- endcall -%}
         {%- call statement('main') -%}
             {{ get_replace_view_sql(target_relation, sql) }}
         {%- endcall -%}
@@ -56,8 +56,12 @@ PostgreSQL itself compares: the same statement as a temporary view has the same 
 {% macro view_change(existing, sql) %}
     {%- if not execute -%}{{ return('none') }}{%- endif -%}
     {%- set wanted = adapter.quote('wanted_' ~ existing.identifier) -%}
-    {%- do run_query('create temporary view ' ~ wanted ~ ' as (\n' ~ sql ~ '\n)') -%}
-    {%- set query -%}
+    {%- call statement('create_wanted_view') -%}
+        create temporary view {{ wanted }} as (
+            {{ sql }}
+        )
+    {%- endcall -%}
+    {%- call statement('compare_views', fetch_result=True) -%}
         with
         columns as (
             select
@@ -82,9 +86,9 @@ PostgreSQL itself compares: the same statement as a temporary view has the same 
             on
                 old.attrelid = '{{ existing }}'::regclass
                 and new.attrelid = 'pg_temp.{{ wanted }}'::regclass
-    {%- endset -%}
-    {%- set found = run_query(query).rows[0] -%}
-    {%- do run_query('drop view pg_temp.' ~ wanted) -%}
+    {%- endcall -%}
+    {%- set found = load_result('compare_views').table.rows[0] -%}
+    {%- call statement('drop_wanted_view') -%}drop view pg_temp.{{ wanted }}{%- endcall -%}
     {%- if found[0] -%}
         {{ return('none') }}
     {%- elif found[1] -%}
