@@ -20,7 +20,7 @@ from core.models.messages import (
 )
 from core.models.segments import RfmRun, SegmentMembership
 from core.models.shopify import Customer, CustomerStatistics, Order, OrderLine
-from core.models.shops import Shop, ShopMember, User, UserSession
+from core.models.shops import LoginAttempt, Shop, ShopMember, User, UserSession
 
 __all__ = [
     "CRM",
@@ -35,6 +35,7 @@ __all__ = [
     "DeliveryEvent",
     "Enrollment",
     "InboxMessage",
+    "LoginAttempt",
     "Message",
     "MessageBatch",
     "Money",

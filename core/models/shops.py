@@ -98,3 +98,21 @@ class UserSession(Base):
     created_at: Mapped[created]
     last_seen_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+
+
+class LoginAttempt(Base):
+    """One row per address and network that lately tried to log in and has not succeeded since.
+
+    In the database, because several web processes must count together. No shop_id: nobody is
+    known yet.
+    """
+
+    __tablename__ = "login_attempts"
+    __table_args__ = ({"schema": CRM},)
+
+    attempt_key: Mapped[bytes] = mapped_column(
+        LargeBinary, primary_key=True, doc="hash of address and network, or of the network alone"
+    )
+    attempt_count: Mapped[int]
+    attempted_at: Mapped[datetime] = mapped_column(doc="real time, as is the next")
+    blocked_until: Mapped[datetime | None]

@@ -890,6 +890,15 @@ def upgrade() -> None:
         op.f("ix_user_sessions__user_id"), "user_sessions", ["user_id"], unique=False, schema="crm"
     )
     op.create_table(
+        "login_attempts",
+        sa.Column("attempt_key", sa.LargeBinary(), nullable=False),
+        sa.Column("attempt_count", sa.Integer(), nullable=False),
+        sa.Column("attempted_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("blocked_until", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("attempt_key", name=op.f("pk_login_attempts")),
+        schema="crm",
+    )
+    op.create_table(
         "bulk_operations",
         sa.Column("shop_id", sa.Integer(), nullable=False),
         sa.Column("operation_id", sa.Text(), nullable=False),
@@ -1075,6 +1084,7 @@ def downgrade() -> None:
     op.drop_table("delivery_attempts", schema="crm")
     op.drop_table("automation_versions", schema="crm")
     op.drop_table("bulk_operations", schema="raw_shopify")
+    op.drop_table("login_attempts", schema="crm")
     op.drop_index(op.f("ix_user_sessions__user_id"), table_name="user_sessions", schema="crm")
     op.drop_table("user_sessions", schema="crm")
     op.drop_table("suppressions", schema="crm")
