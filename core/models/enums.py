@@ -109,6 +109,7 @@ class DeferReason(StrEnum):
 
     CONSENT_UNKNOWN = "consent_unknown"
     NO_POSTAL_ADDRESS = "no_postal_address"
+    NO_SENDER = "no_sender"
     STALE_DATA = "stale_data"
     PROVIDER_PAUSED = "provider_paused"
 

@@ -706,6 +706,7 @@ def upgrade() -> None:
             sa.Enum(
                 "consent_unknown",
                 "no_postal_address",
+                "no_sender",
                 "stale_data",
                 "provider_paused",
                 name="defer_reason",
