@@ -1,9 +1,74 @@
-"""TCP ports on the loopback address."""
+"""TCP ports on the loopback address: which are free, and which service has which."""
 
 import socket
+from collections.abc import Mapping
+from enum import StrEnum
 from typing import Final
 
+from core.errors import PermanentError
+
 LOOPBACK: Final = "127.0.0.1"
+_SEARCHED: Final = 100
+
+
+class Service(StrEnum):
+    """What listens. Each has the setting ECOMCRM_PORT_<NAME>."""
+
+    POSTGRES = "postgres"
+    WEB = "web"
+    DAGSTER = "dagster"
+    SANDBOX = "sandbox"
+    CODE_PLATFORM = "code_platform"
+    CODE_ACTIVATION = "code_activation"
+
+    @property
+    def variable(self) -> str:
+        return f"ECOMCRM_PORT_{self.name}"
+
+
+DEFAULT_PORTS: Final = {
+    Service.POSTGRES: 54329,
+    Service.WEB: 8400,
+    Service.DAGSTER: 3400,
+    Service.SANDBOX: 8500,
+    Service.CODE_PLATFORM: 4400,
+    Service.CODE_ACTIVATION: 4401,
+}
+
+Ports = Mapping[Service, int]
+
+
+def choose_ports(environ: Mapping[str, str], saved: Mapping[str, str]) -> dict[Service, int]:
+    """A free port per service: the one set, else the one used last time, else the default.
+
+    A port that nobody asked for moves to the next free one when a stranger has it. Raises
+    PermanentError naming every set port that is taken or is no port.
+    """
+    chosen: dict[Service, int] = {}
+    problems: list[str] = []
+    for service in Service:
+        if given := environ.get(service.variable):
+            problem = _problem(given, taken=set(chosen.values()))
+            if problem:
+                problems.append(f"  {service.variable}={given} {problem}")
+            else:
+                chosen[service] = int(given)
+    if problems:
+        raise PermanentError("Ports cannot be used:\n" + "\n".join(problems))
+    for service in Service:
+        if service not in chosen:
+            wanted = int(saved.get(service.variable) or DEFAULT_PORTS[service])
+            chosen[service] = _next_free(wanted, taken=set(chosen.values()))
+    return chosen
+
+
+def free_ports() -> dict[str, str]:
+    """Settings that give every service a port of its own that is free now."""
+    probes = [socket.create_server((LOOPBACK, 0)) for _ in Service]
+    ports = [str(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return {service.variable: port for service, port in zip(Service, ports, strict=True)}
 
 
 def is_free(port: int) -> bool:
@@ -31,3 +96,20 @@ def pick_free() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
+
+
+def _problem(given: str, *, taken: set[int]) -> str | None:
+    if not given.isdigit() or not 1 <= int(given) <= 65535:  # noqa: PLR2004 - TCP's own limit
+        return "is not a port (1 to 65535)"
+    if int(given) in taken:
+        return "is set for two services"
+    if not is_free(int(given)):
+        return "is taken by another program or not allowed; choose another or unset it"
+    return None
+
+
+def _next_free(wanted: int, *, taken: set[int]) -> int:
+    for port in range(wanted, wanted + _SEARCHED):
+        if port not in taken and is_free(port):
+            return port
+    return pick_free()

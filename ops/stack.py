@@ -1,0 +1,155 @@
+"""Starting and stopping an installation, in order."""
+
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from core.database import make_engine
+from core.errors import EcomCRMError, TransientError
+from core.migrate import upgrade
+from core.paths import PROJECT_ROOT
+from ops.dagster_api import DagsterApi
+from ops.databases import prepare_databases
+from ops.orphans import stop_orphans
+from ops.ports import Service
+from ops.programs import (
+    POSTGRES,
+    STOP_ORDER,
+    programs_of,
+    write_workspace,
+)
+from ops.progress import Progress
+from ops.supervision import Program, Supervisor
+from ops.world import World
+
+START_SECONDS: Final = 90.0
+_RUNS_END_SECONDS: Final = 3.0
+_LOG_LINES: Final = 25
+# A program that keeps failing this long at its first start will not get better by itself.
+_HOPELESS_SECONDS: Final = 15.0
+
+
+class Stack:
+    """The processes of one world. The caller holds the home's lock."""
+
+    def __init__(self, world: World, progress: Progress) -> None:
+        self.world = world
+        self.programs = programs_of(world)
+        self.supervisor = Supervisor(world.home)
+        self.process: subprocess.Popen[bytes] | None = None
+        self._progress = progress
+
+    def open(self) -> None:
+        """Make what the processes need on disk and start the supervisor; no program runs yet."""
+        world = self.world
+        if world.is_embedded:
+            self._progress.say(f"PostgreSQL: preparing {world.cluster.data}")
+            world.cluster.create()
+            world.cluster.drop_stale_lock()
+        shutil.copyfile(PROJECT_ROOT / "dagster.yaml", world.home.dagster / "dagster.yaml")
+        write_workspace(world)
+        self.process = self.supervisor.launch(self.programs.values(), world.base_environment())
+
+    def bring_up(self, *names: str) -> None:
+        """Start programs together and wait until each does its work.
+
+        Raises TransientError with the end of the log of the first that does not.
+        """
+        wanted = [self.programs[name] for name in names]
+        for program in wanted:
+            self.supervisor.start(program.name)
+        self._wait_until_ready(wanted)
+
+    def prepare_database(self) -> None:
+        """Roles, databases and migrations, once PostgreSQL is up."""
+        world = self.world
+        if world.is_embedded:
+            prepare_databases(
+                world.cluster.conninfo(),
+                owner_password=world.secrets.owner_password,
+                reader_password=world.secrets.reader_password,
+            )
+        engine = make_engine(world.settings.listen_url)
+        try:
+            upgrade(engine)
+        finally:
+            engine.dispose()
+        self._progress.say("Database: migrated")
+
+    def start_all(self) -> None:
+        """Everything, as after a reboot."""
+        self.open()
+        if POSTGRES in self.programs:
+            self.bring_up(POSTGRES)
+        self.prepare_database()
+        self.bring_up(*(name for name in self.programs if name != POSTGRES))
+
+    def stop(self) -> None:
+        """Everything, in order, within seconds; also what a dead supervisor left behind."""
+        if self.supervisor.is_up():
+            first, *rest = STOP_ORDER
+            self.supervisor.stop(first)
+            self._end_runs()
+            for stage in rest:
+                self.supervisor.stop(stage)
+            self.supervisor.shut_down()
+        if self.process:
+            _reap(self.process)
+        stop_orphans(self.world.home.path)
+
+    def log_tail(self, name: str, *, lines: int = _LOG_LINES) -> str:
+        return tail(self.world.home.logs / f"{name}.log", lines=lines)
+
+    def _end_runs(self) -> None:
+        """Ask Dagster to end its runs, so that they stop between two transactions."""
+        try:
+            with DagsterApi(self.world.address(Service.DAGSTER), timeout=2.0) as dagster:
+                dagster.terminate(dagster.unfinished_runs())
+                deadline = time.monotonic() + _RUNS_END_SECONDS
+                while dagster.unfinished_runs() and time.monotonic() < deadline:
+                    time.sleep(0.1)
+        except EcomCRMError:
+            return  # no webserver: the runs get their signal with the code locations
+
+    def _wait_until_ready(self, programs: Sequence[Program]) -> None:
+        waiting = {program.name: program for program in programs}
+        started = time.monotonic()
+        while waiting:
+            states = self.supervisor.states()
+            for name, program in list(waiting.items()):
+                state = states[name]["statename"] if name in states else "GONE"
+                seconds = time.monotonic() - started
+                self._give_up_if_hopeless(name, state, seconds)
+                if state in {"STARTING", "RUNNING"} and program.ready():
+                    del waiting[name]
+                    self._progress.say(f"{name}: ready")
+            time.sleep(0.1)
+
+    def _give_up_if_hopeless(self, name: str, state: str, seconds: float) -> None:
+        failing = state in {"BACKOFF", "EXITED", "UNKNOWN", "GONE"} and seconds > _HOPELESS_SECONDS
+        if state == "FATAL" or failing or seconds > START_SECONDS:
+            raise TransientError(
+                f"{name} did not come up within {seconds:.0f} s ({state.lower()}). The end of "
+                f"{self.world.home.logs / name}.log:\n{self.log_tail(name)}"
+            )
+
+
+def tail(path: Path, *, lines: int) -> str:
+    """The last lines of a file; empty when there is none."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 64 * 1024))
+        text = file.read().decode(errors="replace")
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def _reap(process: "subprocess.Popen[bytes]") -> None:
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
