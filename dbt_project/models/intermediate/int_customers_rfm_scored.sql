@@ -46,8 +46,7 @@ scored as (
         last_order_at,
         min(recency_bucket) over (partition by shop_id, last_order_at) as r_score,
         min(frequency_bucket) over (partition by shop_id, order_count) as f_score,
-        min(monetary_bucket) over (partition by shop_id, total_spent) as m_score,
-        count(*) over (partition by shop_id) as buyer_count
+        min(monetary_bucket) over (partition by shop_id, total_spent) as m_score
     from bucketed
 
 )
