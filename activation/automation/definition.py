@@ -1,0 +1,88 @@
+"""What a version of an automation holds: one trigger and ordered steps.
+
+Stored as JSON in `crm.automation_versions`; a row never changes, an edit adds one.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+import msgspec
+
+from core.errors import PermanentError
+
+
+class FirstOrder(msgspec.Struct, frozen=True, tag_field="type", tag="first_order"):
+    """The customer's first counted order; its moment is the order's `processed_at`."""
+
+
+class Wait(msgspec.Struct, frozen=True, tag_field="type", tag="wait", forbid_unknown_fields=True):
+    step_key: str
+    seconds: int
+
+    @property
+    def duration(self) -> timedelta:
+        return timedelta(seconds=self.seconds)
+
+
+class SendEmail(
+    msgspec.Struct, frozen=True, tag_field="type", tag="send_email", forbid_unknown_fields=True
+):
+    """`template` names a folder of activation/templates; `subject` replaces the folder's own."""
+
+    step_key: str
+    template: str
+    subject: str | None = None
+
+
+Step: TypeAlias = Wait | SendEmail
+
+
+class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`late_after_seconds`: how long after it was due a message may still leave."""
+
+    trigger: FirstOrder
+    steps: tuple[Step, ...]
+    late_after_seconds: int
+
+    def __post_init__(self) -> None:
+        if len(set(self.step_keys)) != len(self.steps):
+            raise ValueError("each step needs a step_key of its own")
+        if self.late_after_seconds < 0 or any(
+            isinstance(step, Wait) and step.seconds < 0 for step in self.steps
+        ):
+            raise ValueError("a time span cannot be negative")
+
+    @property
+    def late_after(self) -> timedelta:
+        return timedelta(seconds=self.late_after_seconds)
+
+    @property
+    def first_delay(self) -> timedelta:
+        """From the moment to the first step that does something."""
+        total = timedelta()
+        for step in self.steps:
+            if not isinstance(step, Wait):
+                break
+            total += step.duration
+        return total
+
+    @property
+    def step_keys(self) -> tuple[str, ...]:
+        return tuple(step.step_key for step in self.steps)
+
+    def position_of(self, step_key: str) -> int | None:
+        return self.step_keys.index(step_key) if step_key in self.step_keys else None
+
+
+def read_definition(stored: Mapping[str, Any]) -> Definition:
+    """Raises PermanentError when a stored definition is not one this version understands."""
+    try:
+        return msgspec.convert(stored, Definition)
+    except msgspec.ValidationError as error:
+        raise PermanentError(f"This automation cannot be read: {error}") from error
+
+
+def write_definition(definition: Definition) -> dict[str, Any]:
+    builtins: dict[str, Any] = msgspec.to_builtins(definition)
+    return builtins

@@ -1,0 +1,232 @@
+"""Hop 3: what the view says now against the open rows; the difference is the segment changes.
+
+The rows are intervals, so the membership at any past instant is a look-up. Nothing here scores:
+`marts.customer_segments` does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from core.models.enums import MembershipCause
+
+MIN_BUYERS: Final = 5  # below it nobody is scored and nothing changes (DESIGN §4)
+
+LOCK_SHOP = text("""
+-- Changes nothing; holds back every other change of this shop's memberships until commit.
+SELECT pg_advisory_xact_lock(hashtext('ecomcrm memberships'), :shop_id)
+""")
+
+READ_SHOP = text("""
+-- Returns whether the first sync is complete, whether there is a baseline, and up to five buyers.
+-- Index ix_customer_statistics__first_order.
+SELECT
+    shops.first_sync_completed_at IS NOT NULL AS is_synced,
+    shops.baseline_at IS NOT NULL AS has_baseline,
+    (
+        SELECT count(*)
+        FROM (
+            SELECT 1
+            FROM raw_shopify.customer_statistics AS statistics
+            WHERE statistics.shop_id = shops.shop_id AND statistics.first_order_at IS NOT NULL
+            LIMIT 5
+        ) AS buyers
+    ) AS buyers
+FROM crm.shops
+WHERE shops.shop_id = :shop_id
+""")
+
+APPLY_CHANGES = text("""
+-- Returns how many rows were opened and closed.
+-- Changes crm.segment_memberships: closes the open row of who moved or is gone, opens the new one.
+-- `opened` reads `closed`, so a customer's old row is closed before the new one meets the
+-- constraint of one open row. Index uq_segment_memberships__one_open.
+WITH present AS MATERIALIZED (
+    SELECT customer_id, segment, rfm_run_id, r_score, f_score, m_score
+    FROM marts.customer_segments
+    WHERE
+        shop_id = :shop_id
+        AND (
+            CAST(:customer_ids AS bigint []) IS NULL
+            OR customer_id = ANY(CAST(:customer_ids AS bigint []))
+        )
+),
+
+known AS MATERIALIZED (
+    SELECT customer_id, segment
+    FROM crm.segment_memberships
+    WHERE
+        shop_id = :shop_id
+        AND exited_at IS NULL
+        AND (
+            CAST(:customer_ids AS bigint []) IS NULL
+            OR customer_id = ANY(CAST(:customer_ids AS bigint []))
+        )
+),
+
+ended AS MATERIALIZED (
+    SELECT known.customer_id, known.segment
+    FROM known
+    LEFT JOIN present ON known.customer_id = present.customer_id
+    WHERE
+        present.customer_id IS NULL
+        OR (:may_change AND present.segment <> known.segment)
+),
+
+closed AS (
+    UPDATE crm.segment_memberships AS membership
+    SET exited_at = :now
+    FROM ended
+    WHERE
+        membership.shop_id = :shop_id
+        AND membership.customer_id = ended.customer_id
+        AND membership.exited_at IS NULL
+    RETURNING membership.customer_id, membership.segment
+),
+
+opened AS (
+    INSERT INTO crm.segment_memberships (
+        shop_id, customer_id, segment, previous_segment, entered_at, cause, run_id, rfm_run_id,
+        r_score, f_score, m_score
+    )
+    SELECT
+        :shop_id,
+        present.customer_id,
+        present.segment,
+        CASE WHEN NOT :is_baseline THEN closed.segment END,
+        :now,
+        :cause,
+        :run_id,
+        present.rfm_run_id,
+        present.r_score,
+        present.f_score,
+        present.m_score
+    FROM present
+    LEFT JOIN known ON present.customer_id = known.customer_id
+    LEFT JOIN closed ON present.customer_id = closed.customer_id
+    WHERE known.customer_id IS NULL OR closed.customer_id IS NOT NULL
+    RETURNING 1
+)
+
+SELECT
+    (SELECT count(*) FROM opened) AS entered,
+    (SELECT count(*) FROM closed) AS exited
+""")
+
+SET_BASELINE = text("""
+-- Changes crm.shops: from now on its triggers are evaluated.
+UPDATE crm.shops SET baseline_at = :now WHERE shop_id = :shop_id AND baseline_at IS NULL
+""")
+
+READ_TOUCHED = text("""
+-- Returns customers whose statistics changed since memberships were applied, oldest change first.
+-- Index ix_customer_statistics__touched.
+SELECT customer_id, touched_at
+FROM raw_shopify.customer_statistics
+WHERE shop_id = :shop_id AND touched_at IS NOT NULL
+ORDER BY touched_at, customer_id
+LIMIT :limit
+""")
+
+CLEAR_TOUCHED = text("""
+-- Changes raw_shopify.customer_statistics: done, unless changed again since it was read. A row
+-- that an order is changing right now is passed over and read again next time.
+UPDATE raw_shopify.customer_statistics AS statistics
+SET touched_at = NULL
+FROM (
+    SELECT locked.shop_id, locked.customer_id
+    FROM raw_shopify.customer_statistics AS locked
+    INNER JOIN
+        unnest(CAST(:customer_ids AS bigint []), CAST(:touched_at AS timestamptz []))
+            AS seen (customer_id, touched_at)
+        ON locked.customer_id = seen.customer_id AND locked.touched_at = seen.touched_at
+    WHERE locked.shop_id = :shop_id
+    ORDER BY locked.customer_id
+    FOR UPDATE OF locked SKIP LOCKED
+) AS unchanged
+WHERE
+    statistics.shop_id = unchanged.shop_id
+    AND statistics.customer_id = unchanged.customer_id
+""")
+
+
+@dataclass(frozen=True)
+class MembershipReport:
+    """Rows opened and closed. At a baseline everyone's row opens and nobody entered anything."""
+
+    entered: int = 0
+    exited: int = 0
+    baseline: bool = False
+
+
+@dataclass(frozen=True)
+class Touched:
+    """Customers whose statistics changed, with the instant read, to clear only that."""
+
+    customer_ids: list[int]
+    touched_at: list[datetime]
+
+
+def lock_shop(session: Session, shop_id: int) -> None:
+    """Until commit, no other transaction changes this shop's memberships."""
+    session.execute(LOCK_SHOP, {"shop_id": shop_id})
+
+
+def apply_membership_changes(
+    session: Session,
+    shop_id: int,
+    *,
+    customer_ids: Sequence[int] | None,
+    now: datetime,
+    cause: MembershipCause,
+    run_id: str | None,
+) -> MembershipReport:
+    """Bring the open rows in line with the view; `customer_ids` None means everyone.
+
+    The first application to everyone is the shop's baseline. Before it, and before the first sync
+    is complete, nothing is applied. With `cause` BASELINE rows open without a previous segment.
+    """
+    lock_shop(session, shop_id)
+    shop = session.execute(READ_SHOP, {"shop_id": shop_id}).one()
+    becomes_baseline = not shop.has_baseline
+    if not shop.is_synced or (becomes_baseline and customer_ids is not None):
+        return MembershipReport()
+    is_baseline = becomes_baseline or cause is MembershipCause.BASELINE
+    changes = session.execute(
+        APPLY_CHANGES,
+        {
+            "shop_id": shop_id,
+            "customer_ids": None if customer_ids is None else list(customer_ids),
+            "now": now,
+            "cause": (MembershipCause.BASELINE if is_baseline else cause).value,
+            "is_baseline": is_baseline,
+            "may_change": shop.buyers >= MIN_BUYERS,
+            "run_id": run_id,
+        },
+    ).one()
+    if becomes_baseline:
+        session.execute(SET_BASELINE, {"shop_id": shop_id, "now": now})
+    return MembershipReport(
+        entered=changes.entered, exited=changes.exited, baseline=becomes_baseline
+    )
+
+
+def read_touched(session: Session, shop_id: int, *, limit: int = 1000) -> Touched:
+    rows = session.execute(READ_TOUCHED, {"shop_id": shop_id, "limit": limit}).all()
+    return Touched([row.customer_id for row in rows], [row.touched_at for row in rows])
+
+
+def clear_touched(session: Session, shop_id: int, touched: Touched) -> None:
+    """Mark as done what has not changed since `read_touched`."""
+    session.execute(
+        CLEAR_TOUCHED,
+        {
+            "shop_id": shop_id,
+            "customer_ids": touched.customer_ids,
+            "touched_at": touched.touched_at,
+        },
+    )

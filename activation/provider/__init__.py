@@ -1,0 +1,115 @@
+"""What the outbox needs from whoever delivers mail, and the answers it can act on.
+
+An answer says one thing above all: can these mails have been accepted? Everything else follows
+from that (activation/outbox).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Protocol, TypeAlias
+
+from core.errors import PermanentError
+
+
+class RefusalKind(StrEnum):
+    """What to do after a definite no."""
+
+    RATE = "rate"  # too fast: go on after retry_after
+    QUOTA = "quota"  # nothing more until the quota resets
+    SHOP = "shop"  # key, domain or request is wrong for every mail: pause until someone acts
+    MAIL = "mail"  # at least one mail of the request is wrong: find it
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The provider's ids, in the order of the request."""
+
+    message_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A definite no: nothing of this request was accepted."""
+
+    kind: RefusalKind
+    status: int
+    message: str
+    retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class Unreachable:
+    """The request never left: no connection was made."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """It may have been accepted: no answer, or one that does not say."""
+
+    message: str
+    status: int | None = None
+    retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class KeyConflict:
+    """The key was used with other bytes: its first use may have been accepted. Never again."""
+
+    message: str
+
+
+ProviderAnswer: TypeAlias = Accepted | Refused | Unreachable | Unknown | KeyConflict
+
+
+@dataclass(frozen=True)
+class ProviderEvent:
+    """One verified event. `body` is the whole parsed payload."""
+
+    event_id: str
+    event_type: str
+    occurred_at: datetime | None
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DeliveredMail:
+    """What the provider knows of one mail it took."""
+
+    message_id: str
+    last_event: str
+    tags: Mapping[str, str]
+
+
+class BadSignature(PermanentError):  # noqa: N818 - said of a request, not of our code
+    """An event whose signature does not hold: nothing of it is stored."""
+
+
+class UnreadableEvent(PermanentError):  # noqa: N818 - said of a request, not of our code
+    """A rightly signed event that is not what the provider's documents promise."""
+
+    def __init__(self, message: str, *, event_id: str) -> None:
+        super().__init__(message)
+        self.event_id = event_id
+
+
+class Provider(Protocol):
+    """Delivers frozen batches and vouches for events."""
+
+    @property
+    def name(self) -> str: ...
+
+    def send_batch(self, body: bytes, idempotency_key: str) -> ProviderAnswer:
+        """Post exactly these bytes. Never raises for what the network or the provider does."""
+        ...
+
+    def verify_webhook(self, *, headers: Mapping[str, str], body: bytes) -> ProviderEvent:
+        """Raises BadSignature or UnreadableEvent."""
+        ...
+
+    def look_up(self, message_id: str) -> DeliveredMail | None:
+        """None when the provider does not know it. Raises TransientError or PermanentError."""
+        ...
