@@ -25,15 +25,17 @@ with from_orders as (
 )
 
 select
-    shop_id,
-    customer_id,
+    coalesce(from_orders.shop_id, statistics.shop_id) as shop_id,
+    coalesce(from_orders.customer_id, statistics.customer_id) as customer_id,
     from_orders.order_count as order_count_of_orders,
     statistics.order_count,
     from_orders.total_spent as total_spent_of_orders,
     statistics.total_spent
 from from_orders
 full outer join {{ ref('stg_shopify__customer_statistics') }} as statistics
-    using (shop_id, customer_id)
+    on
+        from_orders.shop_id = statistics.shop_id
+        and from_orders.customer_id = statistics.customer_id
 where
     coalesce(from_orders.order_count, 0) <> coalesce(statistics.order_count, 0)
     or coalesce(from_orders.total_spent, 0) <> coalesce(statistics.total_spent, 0)

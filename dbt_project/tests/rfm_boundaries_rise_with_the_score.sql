@@ -2,7 +2,12 @@
 with neighbours as (
 
     select
-        *,
+        shop_id,
+        rfm_run_id,
+        dimension,
+        score,
+        lower_bound,
+        lower_bound_at,
         lag(lower_bound) over (
             partition by shop_id, rfm_run_id, dimension order by score
         ) as previous_bound,
@@ -13,7 +18,11 @@ with neighbours as (
 
 )
 
-select *
+select
+    shop_id,
+    rfm_run_id,
+    dimension,
+    score
 from neighbours
 where
     lower_bound < previous_bound

@@ -1,12 +1,15 @@
 -- The table has each of the 125 scores exactly once.
 select
-    count(*) as row_count,
-    count(distinct (r_score, f_score, m_score)) as score_count
-from {{ ref('rfm_segments') }}
-where
-    r_score between 1 and 5
-    and f_score between 1 and 5
-    and m_score between 1 and 5
-having
-    count(*) <> 125
-    or count(distinct (r_score, f_score, m_score)) <> 125
+    r_score,
+    f_score,
+    m_score
+from generate_series(1, 5) as r (r_score)
+cross join generate_series(1, 5) as f (f_score)
+cross join generate_series(1, 5) as m (m_score)
+where (
+    select count(*) from {{ ref('rfm_segments') }} as segments
+    where
+        segments.r_score = r.r_score
+        and segments.f_score = f.f_score
+        and segments.m_score = m.m_score
+) <> 1

@@ -1,3 +1,6 @@
+-- Buckets first, over a total order (customer_id), else equal values would fall where they may. Then
+-- the tie rule: equal values score alike, the lowest bucket among them. Score follows bucket one
+-- dimension at a time, so that one sort serves both: 3 sorts of all buyers instead of 6.
 with buyers as (
 
     select
@@ -17,38 +20,73 @@ with buyers as (
 
 ),
 
--- customer_id makes the order total: equal values would otherwise fall into buckets by chance.
-bucketed as (
+recency_bucketed as (
 
     select
         *,
         ntile(5) over (
             partition by shop_id order by last_order_at, customer_id
-        ) as recency_bucket,
-        ntile(5) over (
-            partition by shop_id order by order_count, customer_id
-        ) as frequency_bucket,
-        ntile(5) over (
-            partition by shop_id order by total_spent, customer_id
-        ) as monetary_bucket
+        ) as recency_bucket
     from buyers
 
 ),
 
--- The tie rule: equal values score alike, the lowest bucket among them.
-scored as (
+recency_scored as (
 
     select
-        shop_id,
-        customer_id,
-        order_count,
-        total_spent,
-        last_order_at,
-        min(recency_bucket) over (partition by shop_id, last_order_at) as r_score,
-        min(frequency_bucket) over (partition by shop_id, order_count) as f_score,
+        *,
+        min(recency_bucket) over (partition by shop_id, last_order_at) as r_score
+    from recency_bucketed
+
+),
+
+frequency_bucketed as (
+
+    select
+        *,
+        ntile(5) over (
+            partition by shop_id order by order_count, customer_id
+        ) as frequency_bucket
+    from recency_scored
+
+),
+
+frequency_scored as (
+
+    select
+        *,
+        min(frequency_bucket) over (partition by shop_id, order_count) as f_score
+    from frequency_bucketed
+
+),
+
+monetary_bucketed as (
+
+    select
+        *,
+        ntile(5) over (
+            partition by shop_id order by total_spent, customer_id
+        ) as monetary_bucket
+    from frequency_scored
+
+),
+
+monetary_scored as (
+
+    select
+        *,
         min(monetary_bucket) over (partition by shop_id, total_spent) as m_score
-    from bucketed
+    from monetary_bucketed
 
 )
 
-select * from scored
+select
+    shop_id,
+    customer_id,
+    order_count,
+    total_spent,
+    last_order_at,
+    r_score,
+    f_score,
+    m_score
+from monetary_scored

@@ -17,12 +17,15 @@ cut_points as (
         runs.shop_id,
         runs.rfm_run_id,
         runs.buyer_count,
-        array_agg(boundaries.lower_bound_at order by boundaries.score)
-            filter (where boundaries.dimension = 'recency') as recency,
-        array_agg(boundaries.lower_bound order by boundaries.score)
-            filter (where boundaries.dimension = 'frequency') as frequency,
-        array_agg(boundaries.lower_bound order by boundaries.score)
-            filter (where boundaries.dimension = 'monetary') as monetary
+        array_agg(boundaries.lower_bound_at order by boundaries.score) filter (
+            where boundaries.dimension = 'recency'
+        ) as recency,
+        array_agg(boundaries.lower_bound order by boundaries.score) filter (
+            where boundaries.dimension = 'frequency'
+        ) as frequency,
+        array_agg(boundaries.lower_bound order by boundaries.score) filter (
+            where boundaries.dimension = 'monetary'
+        ) as monetary
     from runs
     left join {{ ref('rfm_boundaries') }} as boundaries
         on

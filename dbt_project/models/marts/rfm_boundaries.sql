@@ -7,64 +7,78 @@
     )
 }}
 
--- A boundary is the smallest value that reaches the score. Where nobody reaches it there is no row.
+-- The smallest value of every score that somebody has, one dimension at a time.
 with smallest as (
 
     select
         shop_id,
-        count(*) as buyer_count
-        {%- for score in range(2, 6) %},
-        min(last_order_at) filter (where r_score >= {{ score }}) as recency_{{ score }},
-        min(order_count) filter (where f_score >= {{ score }}) as frequency_{{ score }},
-        min(total_spent) filter (where m_score >= {{ score }}) as monetary_{{ score }}
-        {%- endfor %}
+        case
+            when r_score is not null then 'recency'
+            when f_score is not null then 'frequency'
+            else 'monetary'
+        end as dimension,
+        coalesce(r_score, f_score, m_score) as score,
+        case
+            when f_score is not null then min(order_count)
+            when m_score is not null then min(total_spent)
+        end as lower_bound,
+        case when r_score is not null then min(last_order_at) end as lower_bound_at,
+        count(*) as customer_count
     from {{ ref('int_customers_rfm_scored') }}
     where {{ rfm_run_id() }} <> ''
-    group by shop_id
+    group by grouping sets ((shop_id, r_score), (shop_id, f_score), (shop_id, m_score))
 
 ),
 
+shops as (
+
+    select
+        shop_id,
+        sum(customer_count) as buyer_count
+    from smallest
+    where dimension = 'recency'
+    group by shop_id
+    having sum(customer_count) >= {{ var('min_buyers') }}
+
+),
+
+-- Ties leave scores out: nobody at 2 but somebody at 3 gives both the same bound; nobody at 5 gives
+-- 5 no row.
 boundaries as (
 
     select
         smallest.shop_id,
-        bounds.dimension,
-        bounds.score,
-        bounds.lower_bound,
-        bounds.lower_bound_at,
-        smallest.buyer_count
+        smallest.dimension,
+        scores.score,
+        min(smallest.lower_bound) as lower_bound,
+        min(smallest.lower_bound_at) as lower_bound_at
     from smallest
-    cross join lateral (
-        values
-        {%- for score in range(2, 6) %}
-        ('recency', {{ score }}, null::numeric, recency_{{ score }}),
-        ('frequency', {{ score }}, frequency_{{ score }}::numeric, null::timestamptz),
-        ('monetary', {{ score }}, monetary_{{ score }}, null::timestamptz)
-        {%- if not loop.last %},{% endif %}
-        {%- endfor %}
-    ) as bounds (dimension, score, lower_bound, lower_bound_at)
-    where
-        smallest.buyer_count >= {{ var('min_buyers') }}
-        and (bounds.lower_bound is not null or bounds.lower_bound_at is not null)
+    inner join generate_series(2, 5) as scores (score)
+        on smallest.score >= scores.score
+    group by
+        smallest.shop_id,
+        smallest.dimension,
+        scores.score
 
 )
 
 select
-    shop_id,
+    boundaries.shop_id,
     {{ rfm_run_id() }}::text as rfm_run_id,
-    dimension::text as dimension,
-    score::smallint as score,
-    lower_bound::numeric(20, 4) as lower_bound,
-    lower_bound_at,
-    buyer_count,
+    boundaries.dimension,
+    boundaries.score::smallint as score,
+    boundaries.lower_bound::numeric(20, 4) as lower_bound,
+    boundaries.lower_bound_at,
+    shops.buyer_count::bigint as buyer_count,
     {{ as_of() }} as computed_at
 from boundaries
+inner join shops
+    on boundaries.shop_id = shops.shop_id
 {% if is_incremental() %}
-where not exists (
-    select 1
-    from {{ this }} as computed
-    where
-        computed.shop_id = boundaries.shop_id
-        and computed.rfm_run_id = {{ rfm_run_id() }}
-)
+where
+    boundaries.shop_id not in (
+        select computed.shop_id
+        from {{ this }} as computed
+        where computed.rfm_run_id = {{ rfm_run_id() }}
+    )
 {% endif %}
