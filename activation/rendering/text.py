@@ -1,0 +1,43 @@
+"""Making text from elsewhere fit for a header or a greeting."""
+
+import re
+import unicodedata
+from typing import Final
+
+SPACE: Final = re.compile(r"\s+")
+# Invisible characters that reorder or hide text; the joiners that scripts and emoji need stay.
+HIDDEN: Final = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+LOOKS_LIKE_LINK: Final = re.compile(r"https?:|www\.|://|@", re.IGNORECASE)
+ELLIPSIS: Final = "…"
+SPECIALS: Final = re.compile(r'[()<>@,;:\\".\[\]]')
+
+
+def one_line(text: str, *, limit: int) -> str:
+    """Collapsed to a single line of at most `limit` characters, without control characters.
+
+    A line break in what becomes a header would start another header.
+    """
+    visible = "".join(
+        " " if unicodedata.category(character) == "Cc" else character for character in text
+    )
+    line = SPACE.sub(" ", HIDDEN.sub("", visible)).strip()
+    return line if len(line) <= limit else line[: limit - 1].rstrip() + ELLIPSIS
+
+
+def greeting_name(first_name: str | None) -> str:
+    """The name to greet by; empty when there is none, or when it is an advertisement.
+
+    Shops get sign-ups whose "first name" is a link, so that the shop's mail carries it.
+    """
+    name = one_line(first_name or "", limit=40)
+    return "" if LOOKS_LIKE_LINK.search(name) else name
+
+
+def mailbox(name: str, address: str) -> str:
+    """`Name <address>` as RFC 5322 wants it; non-ASCII stays, the provider encodes it."""
+    name = one_line(name, limit=100)
+    if not name:
+        return address
+    if SPECIALS.search(name):
+        name = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return f"{name} <{address}>"
