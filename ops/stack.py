@@ -13,6 +13,7 @@ from core.migrate import upgrade
 from core.paths import PROJECT_ROOT
 from ops.dagster_api import DagsterApi
 from ops.databases import prepare_databases
+from ops.home import Home
 from ops.orphans import stop_orphans
 from ops.ports import Service
 from ops.programs import (
@@ -135,6 +136,15 @@ class Stack:
                 f"{name} did not come up within {seconds:.0f} s ({state.lower()}). The end of "
                 f"{self.world.home.logs / name}.log:\n{self.log_tail(name)}"
             )
+
+
+def clear_leftovers(home: Home, progress: Progress) -> None:
+    """Stop what an earlier start left running: its terminal was killed, or it was detached."""
+    if Supervisor(home).is_up():
+        progress.say("An earlier start is still running here; stopping it first")
+    left = stop_orphans(home.path)
+    if left:
+        progress.say(f"Stopped {len(left)} processes of an earlier start")
 
 
 def tail(path: Path, *, lines: int) -> str:

@@ -1,0 +1,198 @@
+"""The `ecomcrm` command."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from core.errors import EcomCRMError, PermanentError
+from core.paths import PROJECT_ROOT
+from ops import commands
+from ops.config_file import read_env_file
+from ops.progress import Progress
+
+app = typer.Typer(
+    help="EcomCRM: Shopify in, RFM segments, flows, and mail that leaves exactly once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+db_app = typer.Typer(help="The database.", no_args_is_help=True)
+sandbox_app = typer.Typer(help="The stand-in for Shopify and Resend.", no_args_is_help=True)
+setup_app = typer.Typer(help="Single steps of the set-up; others run them.", no_args_is_help=True)
+app.add_typer(db_app, name="db")
+app.add_typer(sandbox_app, name="sandbox")
+app.add_typer(setup_app, name="setup")
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON line on stdout.")]
+Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return when all is up.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="A shop folder to play instead of the generated shop.", exists=True),
+]
+
+
+@app.command()
+def demo(
+    *,
+    data: Data = None,
+    detach: Detach = False,
+    new_password: Annotated[
+        bool, typer.Option("--new-password", help="Give the owner a new password.")
+    ] = False,
+) -> None:
+    """Start a whole installation on a made-up shop, without keys; Ctrl-C stops it."""
+    commands.demo(_environ(), Progress(), data=data, detach=detach, new_password=new_password)
+
+
+@app.command()
+def up(*, detach: Detach = False) -> None:
+    """Start the installation on real keys; Ctrl-C (or `ecomcrm down`) stops it."""
+    commands.up(_environ(), Progress(), detach=detach)
+
+
+@app.command()
+def down() -> None:
+    """Stop everything that runs for this ECOMCRM_HOME."""
+    commands.down(_environ(), Progress())
+
+
+@app.command()
+def status(*, as_json: AsJson = False) -> None:
+    """Show which processes run; exit code 3 unless all do."""
+    report = commands.status(_environ())
+    if as_json:
+        _print_json(report)
+    else:
+        print(commands.status_text(report))
+    if not report["running"]:
+        raise typer.Exit(3)
+
+
+@app.command()
+def smoke(*, data: Data = None) -> None:
+    """Play the whole loop in a temporary folder and print one JSON line of figures."""
+    figures, broken = commands.smoke(_environ(), Progress(), data=data)
+    _print_json(figures)
+    if broken:
+        raise PermanentError(f"The smoke test failed: {'; '.join(broken)}.")
+
+
+@app.command()
+def sync(
+    *,
+    shop: Annotated[str | None, typer.Option(help="Domain; default: every shop.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Everything, not only changes.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read customers and orders from Shopify, through Dagster."""
+    report = commands.sync(_environ(), Progress(), shop=shop, full=full)
+    if as_json:
+        _print_json(report)
+
+
+@app.command()
+def rfm(*, as_json: AsJson = False) -> None:
+    """Score all customers and apply changes of segment, through Dagster."""
+    report = commands.rfm(_environ(), Progress())
+    if as_json:
+        _print_json(report)
+
+
+@db_app.command("url")
+def db_url(
+    *,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="As a role that may only read the marts.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print the address of the database, password included."""
+    url = commands.database_url(_environ(), read_only=read_only)
+    if as_json:
+        _print_json({"url": url, "read_only": read_only})
+    else:
+        print(url)
+
+
+@sandbox_app.command("load")
+def sandbox_load(
+    *,
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False)],
+    replace: Annotated[bool, typer.Option("--replace", help="Even if it is loaded.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Load a shop folder into the running sandbox and connect the shop."""
+    report = commands.sandbox_load(_environ(), Progress(), folder=folder, replace=replace)
+    if as_json:
+        _print_json(report)
+
+
+@sandbox_app.command(
+    "generate", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
+def sandbox_generate(context: typer.Context) -> None:
+    """Write a made-up shop folder: FOLDER [--customers N --seed N --end DATE]."""
+    _run_sandbox("generate", context.args)
+
+
+@sandbox_app.command(
+    "uci", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
+def sandbox_uci(context: typer.Context) -> None:
+    """Write the UCI Online Retail II set as a shop folder: PARQUET FOLDER [--shift-to DATE]."""
+    _run_sandbox("uci", context.args)
+
+
+@setup_app.command("schema")
+def setup_schema() -> None:
+    """Fetch Shopify's Admin schema into the state folder, once."""
+    print(commands.fetch_schema(_environ()))
+
+
+@setup_app.command("manifest")
+def setup_manifest() -> None:
+    """Parse the dbt project where it changed, so that Dagster's definitions load."""
+    commands.parse_dbt(Progress())
+
+
+def _environ() -> Mapping[str, str]:
+    """The environment, over the project's .env."""
+    return read_env_file(PROJECT_ROOT / ".env") | dict(os.environ)
+
+
+def _run_sandbox(command: str, arguments: list[str]) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "sandbox", command, *arguments],
+        env=os.environ | {"PYTHONPATH": str(PROJECT_ROOT)},
+        check=False,
+    )
+    if result.returncode:
+        raise typer.Exit(result.returncode)
+
+
+def _print_json(report: Mapping[str, Any]) -> None:
+    print(json.dumps(report))
+
+
+def main() -> None:
+    """Entry point: errors of ours are one message, never a stack trace."""
+    os.umask(0o077)  # whatever we write is the user's own
+    try:
+        app()
+    except PermanentError as error:
+        sys.exit(f"ecomcrm: {error}")
+    except EcomCRMError as error:
+        sys.exit(f"ecomcrm: {error}\nThis may pass: try again.")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""The demo: a made-up or given shop, played by the sandbox, synced, scored and shown."""
+
+import secrets
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import select
+
+from core.accounts import create_owner, set_password
+from core.clock import SystemClock
+from core.database import SessionFactory, session_scope
+from core.errors import PermanentError
+from core.models import User
+from core.paths import PROJECT_ROOT
+from ops import shops
+from ops.config_file import read_env_file
+from ops.dagster_api import DagsterApi
+from ops.home import Home, HomeKind, claim_kind
+from ops.manifest import ensure_manifest
+from ops.ports import Service
+from ops.programs import (
+    CODE_ACTIVATION,
+    CODE_PLATFORM,
+    DAGSTER_DAEMON,
+    DAGSTER_WEBSERVER,
+    POSTGRES,
+    SANDBOX,
+    WEB,
+)
+from ops.progress import Progress
+from ops.sandbox_api import SandboxApi, run_data_tool, shop_domain
+from ops.schema_file import ensure_schema_file
+from ops.stack import Stack, clear_leftovers
+from ops.world import World, open_world
+
+OWNER_EMAIL: Final = "owner@example.com"
+_BUILD: Final = PROJECT_ROOT / "webapp" / "static" / "build"
+_REAL_KEYS: Final = ("RESEND_API_KEY", "SHOPIFY_CLIENT_SECRET", "DATABASE_URL")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A demo that is up."""
+
+    world: World
+    domain: str
+    password: str | None
+    """Of the owner; only when the login was made just now."""
+    sync: shops.SyncResult | None
+    """The first sync, when it was done just now."""
+    rfm_seconds: float | None
+
+
+def open_demo_world(home: Home, environ: Mapping[str, str], progress: Progress) -> World:
+    """The demo's world in a home that this command holds, with nothing of it running."""
+    _check_environment()
+    claim_kind(home, HomeKind.DEMO)
+    clear_leftovers(home, progress)
+    for name in _REAL_KEYS:
+        if environ.get(name):
+            progress.say(f"{name} is set, and not used: the demo brings stand-ins of its own")
+    return open_world(home, HomeKind.DEMO, environ=environ, saved=read_env_file(home.config_file))
+
+
+def start_demo(stack: Stack, *, data: Path | None, progress: Progress) -> Demo:
+    """Bring everything up and do what is still to be done of the first sync and the scores."""
+    home = stack.world.home
+    with ThreadPoolExecutor(3) as pool:  # downloads and generators wait for each other least
+        tasks: list[Callable[[], object]] = [
+            lambda: ensure_schema_file(home.shopify),
+            ensure_manifest,
+        ]
+        waiting = [pool.submit(task) for task in tasks]
+        folder = pool.submit(lambda: data or _generated_shop(home))
+        stack.open()
+        stack.bring_up(POSTGRES)
+        stack.prepare_database()
+        for task in waiting:
+            task.result()
+        shop_folder = folder.result()
+    progress.say("Shopify's schema, dbt's manifest and the shop's data: ready")
+    stack.bring_up(SANDBOX, WEB, CODE_PLATFORM, CODE_ACTIVATION)
+    with shops.database(stack.world.settings) as factory:
+        domain, password = _connect(stack.world, factory, shop_folder, progress)
+        return _first_run(stack, factory, domain, password, progress)
+
+
+def new_owner_password(demo: Demo) -> Demo:
+    """Give the owner a new password, in place of one that was lost."""
+    password = secrets.token_urlsafe(12)
+    with shops.database(demo.world.settings) as factory, session_scope(factory) as session:
+        user_id = session.scalars(select(User.user_id).where(User.email == OWNER_EMAIL)).one()
+        set_password(session, user_id, password)
+    return replace(demo, password=password)
+
+
+def ready_text(demo: Demo, *, seconds: float) -> str:
+    """What the user sees when the demo is up."""
+    world = demo.world
+    login = (
+        f"{OWNER_EMAIL}   password: {demo.password}   (shown this once)"
+        if demo.password
+        else f"{OWNER_EMAIL}   (password as shown at the first start; new one: --new-password)"
+    )
+    return f"""
+EcomCRM is ready after {seconds:.0f} s.
+
+  Overview    {world.address(Service.WEB)}
+  Login       {login}
+  Dagster     {world.address(Service.DAGSTER)}
+  Sandbox     {world.address(Service.SANDBOX)}   (Shopify, Resend and the mailbox, played)
+  Shop        {demo.domain}
+  State       {world.home.path}
+
+Ctrl-C stops everything; the next start resumes with the data as it is.
+"""
+
+
+def _check_environment() -> None:
+    if not _BUILD.is_dir():
+        raise PermanentError("The front end is not built: run `make setup`.")
+
+
+def _generated_shop(home: Home) -> Path:
+    """The made-up shop of this home: generated once, so that its history stays the same."""
+    folder = home.sandbox / "demo-shop"
+    if not (folder / "shop.json").exists():
+        run_data_tool("generate", str(folder))
+    return folder
+
+
+def _connect(
+    world: World, factory: SessionFactory, folder: Path, progress: Progress
+) -> tuple[str, str | None]:
+    domain = shop_domain(folder)
+    with SandboxApi(world.address(Service.SANDBOX)) as sandbox:
+        sandbox.load(folder, if_absent=True)
+    progress.say(f"Sandbox: plays {domain}")
+    shop_id = shops.connect_sandbox_shop(factory, world.settings, domain)
+    shops.refresh_webhooks(factory, world.settings)
+    password = _ensure_owner(factory, shop_id)
+    progress.say(f"Shop {domain}: connected, webhooks registered")
+    return domain, password
+
+
+def _ensure_owner(factory: SessionFactory, shop_id: int) -> str | None:
+    password = secrets.token_urlsafe(12)
+    with session_scope(factory) as session:
+        known = session.scalar(select(User.user_id).where(User.email == OWNER_EMAIL))
+        create_owner(
+            session, shop_id=shop_id, email=OWNER_EMAIL, password=password, clock=SystemClock()
+        )
+    return None if known else password
+
+
+def _first_run(
+    stack: Stack, factory: SessionFactory, domain: str, password: str | None, progress: Progress
+) -> Demo:
+    sync, rfm_seconds = None, None
+    if not shops.needs_scores(factory, domain):
+        stack.bring_up(DAGSTER_WEBSERVER, DAGSTER_DAEMON)
+    else:
+        stack.bring_up(DAGSTER_WEBSERVER)
+        with DagsterApi(stack.world.address(Service.DAGSTER)) as dagster:
+            if shops.needs_first_sync(factory, domain):
+                sync = shops.sync_shop(dagster, factory, domain, kind="auto", progress=progress)
+                progress.say(f"Sync: {sync.customers:,} customers, {sync.orders:,} orders")
+            rfm_seconds = shops.score_customers(dagster, progress=progress)
+        # Only now: its sensors would otherwise start the same first sync.
+        stack.bring_up(DAGSTER_DAEMON)
+    return Demo(stack.world, domain, password, sync, rfm_seconds)

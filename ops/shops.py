@@ -1,0 +1,193 @@
+"""Shops as seen by the command: connecting one to the product, syncing, scoring."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Final, Literal
+
+from sqlalchemy import select, text
+
+from activation.automation.presets import seed_presets
+from core.clock import SystemClock
+from core.database import SessionFactory, make_engine, make_session_factory, session_scope
+from core.errors import PermanentError
+from core.models import Shop, SyncRun
+from core.models.enums import Segment
+from core.settings import Settings
+from core.shopify.client import ShopifyClient
+from core.shops import all_shops, client_for, connect_shop, register_webhooks
+from ops.dagster_api import DagsterApi, JobRun
+from ops.progress import Progress
+
+PLATFORM: Final = "platform"
+SYNC_JOB: Final = "sync_shop"
+SCORE_JOB: Final = "score_customers"
+_SHOPS: Final = "shops"
+_SYNC_SECONDS: Final = 6 * 3600.0
+_SCORE_SECONDS: Final = 3600.0
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """What one sync brought."""
+
+    shop: str
+    kind: str
+    customers: int
+    orders: int
+    order_lines: int
+    rejected: int
+    seconds: float
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[SessionFactory]:
+    engine = make_engine(settings.listen_url, pool_size=2, application_name="ecomcrm-ops")
+    try:
+        yield make_session_factory(engine)
+    finally:
+        engine.dispose()
+
+
+def connect_sandbox_shop(factory: SessionFactory, settings: Settings, domain: str) -> int:
+    """Connect a shop that the sandbox plays; repeating it changes nothing. Returns its shop_id.
+
+    Its webhooks come to this installation and its flows are there, switched off.
+    """
+    if settings.shopify_client_id is None or settings.shopify_client_secret is None:
+        raise PermanentError("SHOPIFY_CLIENT_ID and SHOPIFY_CLIENT_SECRET are not set.")
+    clock = SystemClock()
+    with (
+        ShopifyClient(
+            domain=domain,
+            client_id=settings.shopify_client_id,
+            client_secret=settings.shopify_client_secret.get_secret_value(),
+            base_url=settings.shopify_base_url,
+            api_version=settings.shopify_api_version,
+        ) as client,
+        session_scope(factory) as session,
+    ):
+        shop = connect_shop(session, client, settings=settings, is_sandbox=True, clock=clock)
+        shop.sender_name = shop.sender_name or shop.name
+        shop.sender_address = shop.sender_address or f"hello@{domain.partition('.')[0]}.example"
+        shop.postal_address = shop.postal_address or f"{shop.name}, 1 Sample Street, 10115 Berlin"
+        seed_presets(session, shop.shop_id, now=clock.now())
+        register_webhooks(client, f"{settings.public_url}/webhooks/shopify")
+        return shop.shop_id
+
+
+def refresh_webhooks(factory: SessionFactory, settings: Settings) -> None:
+    """Have every sandbox shop's webhooks come to where the web app listens now."""
+    with session_scope(factory) as session:
+        for shop in all_shops(session):
+            if shop.is_sandbox:
+                with client_for(shop, settings) as client:
+                    register_webhooks(client, f"{settings.public_url}/webhooks/shopify")
+
+
+def connected_domains(factory: SessionFactory, wanted: str | None) -> list[str]:
+    """The wanted shop, or all. PermanentError when it is not connected, or none is."""
+    with session_scope(factory) as session:
+        domains = [shop.domain for shop in all_shops(session)]
+    if not domains:
+        raise PermanentError("No shop is connected yet.")
+    if wanted and wanted not in domains:
+        raise PermanentError(f"No shop {wanted} is connected; there are: {', '.join(domains)}.")
+    return [wanted] if wanted else domains
+
+
+def sync_shop(
+    dagster: DagsterApi,
+    factory: SessionFactory,
+    domain: str,
+    *,
+    kind: Literal["auto", "full"],
+    progress: Progress,
+) -> SyncResult:
+    """Sync one shop through Dagster and wait for it. PermanentError with the reason if it fails."""
+    started = time.monotonic()
+    dagster.add_partition(_SHOPS, domain, location=PLATFORM)
+    run_config = {"ops": {"shopify_raw": {"config": {"kind": kind}}}}
+    run_id = dagster.launch(SYNC_JOB, location=PLATFORM, partition=domain, run_config=run_config)
+
+    def watch(status: str) -> None:
+        progress.say_if_new(f"Sync of {domain}: {_live_counts(factory, run_id) or status.lower()}")
+
+    _succeed(dagster.wait(run_id, seconds=_SYNC_SECONDS, watch=watch), f"Sync of {domain}")
+    with session_scope(factory) as session:
+        run = session.scalars(select(SyncRun).where(SyncRun.run_id == run_id)).one()
+        return SyncResult(
+            shop=domain,
+            kind=run.kind.value,
+            customers=run.customers_loaded,
+            orders=run.orders_loaded,
+            order_lines=run.order_lines_loaded,
+            rejected=run.lines_rejected,
+            seconds=round(time.monotonic() - started, 3),
+        )
+
+
+def score_customers(dagster: DagsterApi, *, progress: Progress) -> float:
+    """Score all shops through Dagster and wait for it; returns the seconds it took."""
+    started = time.monotonic()
+    run_id = dagster.launch(SCORE_JOB, location=PLATFORM)
+    _succeed(
+        dagster.wait(
+            run_id,
+            seconds=_SCORE_SECONDS,
+            watch=lambda status: progress.say_if_new(f"RFM: {status.lower()}"),
+        ),
+        "RFM",
+    )
+    return round(time.monotonic() - started, 3)
+
+
+def needs_first_sync(factory: SessionFactory, domain: str) -> bool:
+    with session_scope(factory) as session:
+        return (
+            session.scalar(
+                select(Shop.shop_id).where(
+                    Shop.domain == domain, Shop.first_sync_completed_at.is_(None)
+                )
+            )
+            is not None
+        )
+
+
+def needs_scores(factory: SessionFactory, domain: str) -> bool:
+    """Whether the shop's first memberships are still to be made."""
+    with session_scope(factory) as session:
+        return (
+            session.scalar(
+                select(Shop.shop_id).where(Shop.domain == domain, Shop.baseline_at.is_(None))
+            )
+            is not None
+        )
+
+
+def segment_counts(factory: SessionFactory) -> dict[str, int]:
+    """Customers per segment over all shops, in the fixed order of segments."""
+    with session_scope(factory) as session:
+        rows = session.execute(
+            text("SELECT segment, count(*) AS people FROM marts.customers GROUP BY segment")
+        ).all()
+    counts: dict[str, int] = {row.segment: row.people for row in rows}
+    return {segment.value: counts.get(segment.value, 0) for segment in Segment}
+
+
+def as_json(result: SyncResult) -> dict[str, object]:
+    return asdict(result)
+
+
+def _live_counts(factory: SessionFactory, run_id: str) -> str | None:
+    with session_scope(factory) as session:
+        run = session.scalar(select(SyncRun).where(SyncRun.run_id == run_id))
+        if run is None:
+            return None
+        return f"{run.customers_loaded:,} customers, {run.orders_loaded:,} orders"
+
+
+def _succeed(run: JobRun, what: str) -> None:
+    if run.status != "SUCCESS":
+        raise PermanentError(f"{what} ended as {run.status} (run {run.run_id}):\n{run.error}")
