@@ -77,6 +77,16 @@ def create_owner(
     return user
 
 
+def set_password(session: Session, user_id: int, password: str) -> None:
+    """Give a person a new password and log them out everywhere.
+
+    Raises PermanentError for a password shorter than MIN_PASSWORD_LENGTH.
+    """
+    values = {"password_hash": _hash_of_new(password)}
+    session.execute(update(User).where(User.user_id == user_id).values(values))
+    session.execute(delete(UserSession).where(UserSession.user_id == user_id))
+
+
 def authenticate(session: Session, *, email: str, password: str) -> User | None:
     """The person, if the password is theirs. Takes as long for an address nobody has."""
     user = session.scalar(select(User).where(User.email == _normalized(email)))
@@ -231,11 +241,9 @@ def _count(session: Session, key: bytes, *, free: int, now: datetime) -> timedel
 
 
 def _insert_user(session: Session, address: str, password: str, clock: Clock) -> User:
-    if len(password) < MIN_PASSWORD_LENGTH:
-        raise PermanentError(f"A password needs at least {MIN_PASSWORD_LENGTH} characters.")
     session.execute(
         insert(User)
-        .values(email=address, password_hash=_hash(password), created_at=clock.now())
+        .values(email=address, password_hash=_hash_of_new(password), created_at=clock.now())
         .on_conflict_do_nothing()
     )
     return session.scalars(select(User).where(User.email == address)).one()
@@ -262,6 +270,12 @@ def _hasher() -> PasswordHasher:
 @cache
 def _nobodys_hash() -> str:
     return _hash(secrets.token_urlsafe(32))
+
+
+def _hash_of_new(password: str) -> str:
+    if len(password) < MIN_PASSWORD_LENGTH:
+        raise PermanentError(f"A password needs at least {MIN_PASSWORD_LENGTH} characters.")
+    return _hash(password)
 
 
 def _hash(password: str) -> str:
