@@ -1,0 +1,165 @@
+"""The routes of the sandbox, and its start and end."""
+
+import ipaddress
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from sandbox.clock import Clock, SystemClock
+from sandbox.config import Config
+from sandbox.control import Control, Missing
+from sandbox.deliverer import Deliverer
+from sandbox.faults import Faults, UnknownKnobError
+from sandbox.http import BadRequestError, Call, NotInSandboxError, reply, threaded
+from sandbox.mailbox import Mailbox
+from sandbox.outbox import RESEND, SHOPIFY
+from sandbox.resend import events
+from sandbox.resend.api import ResendApi
+from sandbox.shopify import webhooks
+from sandbox.shopify.bulk import BulkJobs
+from sandbox.shopify.graphql import GraphqlEndpoint
+from sandbox.shopify.oauth import access_token
+from sandbox.shopify.schema import load_schema, version_of
+from sandbox.store import Store
+from sandbox.world import World
+
+logger = logging.getLogger(__name__)
+Handler = Callable[[Call], Response]
+
+
+def open_world(config: Config, *, state: Path, schema: Path, clock: Clock | None = None) -> World:
+    """The store under `state` (made when it is not there), and everything that rests on it."""
+    state.mkdir(parents=True, exist_ok=True)
+    clock = clock or SystemClock()
+    store = Store(state / "sandbox.sqlite3")
+    faults = Faults(store)
+    signers = {
+        SHOPIFY: webhooks.signer(config.client_secret),
+        RESEND: events.signer(config.resend_webhook_secret),
+    }
+    return World(
+        config=config,
+        store=store,
+        faults=faults,
+        clock=clock,
+        schema=load_schema(schema),
+        api_version=version_of(schema),
+        deliverer=Deliverer(store, faults, clock, signers),
+        state=state,
+    )
+
+
+def build_app(world: World) -> Starlette:
+    """The application; its deliverer and bulk worker run while it is up."""
+    jobs = BulkJobs(world)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        world.deliverer.start()
+        jobs.start()
+        yield
+        jobs.stop()
+        world.deliverer.stop()
+        world.store.close()
+
+    return Starlette(
+        routes=[*_shopify(world, jobs), *_resend(world), *_pages(world), *_control(world)],
+        lifespan=lifespan,
+        exception_handlers={
+            BadRequestError: _answer(422),
+            UnknownKnobError: _answer(422),
+            Missing: _answer(404),
+            NotInSandboxError: _answer(501),
+        },
+    )
+
+
+def _shopify(world: World, jobs: BulkJobs) -> list[BaseRoute]:
+    async def download(request: Request) -> Response:
+        return jobs.download(request)
+
+    def token(call: Call) -> Response:
+        return access_token(world, call)
+
+    graphql = GraphqlEndpoint(world, jobs)
+    shop = "/shopify/{shop}"
+    return [
+        Route(f"{shop}/admin/oauth/access_token", threaded(token), methods=["POST"]),
+        Route(f"{shop}/admin/api/{{version}}/graphql.json", threaded(graphql), methods=["POST"]),
+        Route(f"{shop}/bulk/{{num:int}}.jsonl", download, methods=["GET"]),
+        Route("/shopify/{rest:path}", threaded(_not_here), methods=ALL),
+    ]
+
+
+def _resend(world: World) -> list[BaseRoute]:
+    api = ResendApi(world)
+    return [
+        Route("/resend/emails", threaded(api.emails), methods=["GET", "POST"]),
+        Route("/resend/emails/batch", threaded(api.batch), methods=["POST"]),
+        Route("/resend/emails/{id}", threaded(api.email), methods=["GET"]),
+        Route("/resend/{rest:path}", threaded(api.anything_else), methods=ALL),
+        Route("/anthropic/{rest:path}", threaded(_not_here), methods=ALL),
+    ]
+
+
+def _pages(world: World) -> list[BaseRoute]:
+    mailbox = Mailbox(world)
+    return [
+        Route("/", threaded(mailbox.index), methods=["GET"]),
+        Route("/mailbox", threaded(mailbox.list), methods=["GET"]),
+        Route("/mailbox/{id}", threaded(mailbox.mail), methods=["GET"]),
+        Route("/mailbox/{id}/html", threaded(mailbox.html), methods=["GET"]),
+    ]
+
+
+def _control(world: World) -> list[BaseRoute]:
+    control = Control(world)
+    shop = "/_sandbox/shops/{shop}"
+
+    def route(path: str, handler: Handler, *methods: str) -> Route:
+        return Route(path, _loopback_only(handler), methods=list(methods))
+
+    return [
+        Route("/healthz", threaded(control.health), methods=["GET"]),
+        route("/_sandbox/shops", control.shops, "GET", "POST"),
+        route(f"{shop}/orders", control.place_order, "POST"),
+        route(f"{shop}/orders/{{number:int}}/cancel", control.cancel_order, "POST"),
+        route(f"{shop}/orders/{{number:int}}/refund", control.refund_order, "POST"),
+        route(f"{shop}/customers/{{number:int}}/consent", control.set_consent, "POST"),
+        route(f"{shop}/scenario", control.scenario, "POST"),
+        route(f"{shop}/oracle", control.oracle, "GET"),
+        route("/_sandbox/faults", control.faults, "GET", "POST", "DELETE"),
+        route("/_sandbox/deliveries", control.deliveries, "GET"),
+    ]
+
+
+ALL = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]
+
+
+def _not_here(call: Call) -> Response:
+    raise NotInSandboxError(f"{call.method} {call.path}")
+
+
+def _loopback_only(handler: Handler) -> Callable[[Request], object]:
+    inner = threaded(handler)
+
+    async def endpoint(request: Request) -> Response:
+        host = request.client.host if request.client else ""
+        if not host or not ipaddress.ip_address(host).is_loopback:
+            return reply({"error": "only from this machine"}, 403)
+        return await inner(request)
+
+    return endpoint
+
+
+def _answer(status: int) -> Callable[[Request, Exception], Response]:
+    def handle(_request: Request, error: Exception) -> Response:
+        return reply({"error": str(error)}, status)
+
+    return handle

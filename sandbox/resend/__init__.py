@@ -1,0 +1,1 @@
+"""Stand-in for Resend: sending, batches, looking mails up, and signed events."""

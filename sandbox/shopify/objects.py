@@ -1,0 +1,118 @@
+"""`nodes(ids:)` and `node(id:)`: the current state of single objects."""
+
+import re
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from sandbox.shopify.bulk import BulkJobs
+from sandbox.shopify.connections import connection
+from sandbox.shopify.errors import graphql_error, not_in_sandbox, only
+from sandbox.store import Store
+
+MAX_IDS = 250
+Body = dict[str, Any]
+Lookup = Callable[[int], Body | None]
+PAGING = ("first", "last", "after", "before")
+_GID = re.compile(r"gid://shopify/(\w+)/(\d+)")
+
+
+def parse_gid(text: str) -> tuple[str, int]:
+    """(kind, number). Raises Shopify's error for a malformed id."""
+    found = _GID.fullmatch(text)
+    if found is None:
+        raise graphql_error(f"Invalid global id '{text}'", "argumentLiteralsIncompatible")
+    return found[1], int(found[2])
+
+
+class Objects:
+    """Looks objects of one shop up, as one request sees them."""
+
+    def __init__(
+        self, store: Store, jobs: BulkJobs, shop: sqlite3.Row, *, base_url: str, now: float
+    ) -> None:
+        self._store, self._jobs, self._shop = store, jobs, shop
+        self._base_url, self._now = base_url, now
+        self._kinds: dict[str, Lookup] = {
+            "Customer": self.customer,
+            "Order": self.order,
+            "BulkOperation": self.bulk_operation,
+        }
+
+    def nodes(self, ids: list[str]) -> list[Body | None]:
+        if len(ids) > MAX_IDS:
+            raise graphql_error(
+                f"The input array size of {len(ids)} is greater than the maximum allowed of "
+                f"{MAX_IDS}.",
+                "MAX_INPUT_SIZE_EXCEEDED",
+            )
+        return [self.node(each) for each in ids]
+
+    def node(self, text: str) -> Body | None:
+        kind, number = parse_gid(text)
+        if kind not in self._kinds:
+            raise not_in_sandbox(f"a node of type {kind}")
+        return self._kinds[kind](number)
+
+    def customer(self, number: int) -> Body | None:
+        """The customer; null while it is not readable yet, which each read brings nearer."""
+        with self._store.read() as db:
+            row = self._customer_row(db, number)
+        if row is None:
+            return None
+        if row["reads_left"] > 0 and not self._count_read(number):
+            return None
+        return {"__typename": "Customer", **orjson.loads(row["body"])}
+
+    def _customer_row(self, db: sqlite3.Connection, number: int) -> sqlite3.Row | None:
+        row: sqlite3.Row | None = db.execute(
+            "select reads_left, consent, body from customers where shop = ? and num = ?",
+            [self._shop["shop"], number],
+        ).fetchone()
+        return row
+
+    def _count_read(self, number: int) -> bool:
+        """Whether this read is answered; the first that is makes the consent known."""
+        with self._store.write() as db:
+            row = self._customer_row(db, number)
+            if row is None or row["reads_left"] == 0:
+                return row is not None
+            db.execute(
+                "update customers set reads_left = reads_left - 1 where shop = ? and num = ?",
+                [self._shop["shop"], number],
+            )
+            if row["reads_left"] > 1:
+                return False
+            db.execute(
+                "insert into consent_changes (shop, customer, previous, state, at)"
+                " values (?, ?, 'UNKNOWN', ?, ?)",
+                [self._shop["shop"], number, row["consent"], self._now],
+            )
+            return True
+
+    def order(self, number: int) -> Body | None:
+        with self._store.read() as db:
+            row = db.execute(
+                "select body from orders where shop = ? and num = ?", [self._shop["shop"], number]
+            ).fetchone()
+        if row is None:
+            return None
+
+        def line_items(_info: Any, **args: Any) -> Body:
+            only("lineItems", {k: v for k, v in args.items() if k != "reverse"}, *PAGING)
+            return connection(self._line_items(number), args)
+
+        return {"__typename": "Order", **orjson.loads(row["body"]), "lineItems": line_items}
+
+    def _line_items(self, order: int) -> list[Body]:
+        with self._store.read() as db:
+            rows = db.execute(
+                "select body from line_items where shop = ? and parent = ? order by num",
+                [self._shop["shop"], order],
+            ).fetchall()
+        return [{"__typename": "LineItem", **orjson.loads(body)} for (body,) in rows]
+
+    def bulk_operation(self, number: int) -> Body | None:
+        return self._jobs.poll(self._shop, number, base_url=self._base_url)
