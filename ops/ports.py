@@ -35,6 +35,8 @@ DEFAULT_PORTS: Final = {
     Service.CODE_ACTIVATION: 4401,
 }
 
+PORT_VARIABLES: Final = tuple(service.variable for service in Service)
+
 Ports = Mapping[Service, int]
 
 

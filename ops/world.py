@@ -20,6 +20,7 @@ from ops.orphans import MARKER
 from ops.ports import LOOPBACK, Ports, Service, choose_ports
 from ops.postgres import Cluster
 
+DAGSTER_DATABASE_VARIABLE: Final = "ECOMCRM_DAGSTER_DATABASE_URL"
 _OURS: Final = (
     "ECOMCRM_",
     "SANDBOX_",
@@ -74,7 +75,7 @@ class World:
     @property
     def dagster_database_url(self) -> str:
         """Dagster's database; psycopg2 is spelled out because dagster-postgres needs it."""
-        given = self.environ.get("ECOMCRM_DAGSTER_DATABASE_URL")
+        given = self.environ.get(DAGSTER_DATABASE_VARIABLE)
         if given and not self.is_embedded:
             return given
         direct = None if self.is_embedded else self.environ.get("DATABASE_DIRECT_URL")
@@ -100,7 +101,7 @@ class World:
         """For Dagster's own processes."""
         return {
             "DAGSTER_HOME": str(self.home.dagster),
-            "ECOMCRM_DAGSTER_DATABASE_URL": self.dagster_database_url,
+            DAGSTER_DATABASE_VARIABLE: self.dagster_database_url,
             **self._marker(),
         }
 
