@@ -33,7 +33,9 @@ def _postgres_url(value: SecretStr) -> SecretStr:
 def _secret_key(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if text.lower() in PLACEHOLDERS or len(text) < MIN_KEY_LENGTH:
-        raise ValueError("must be at least 32 random characters (openssl rand -hex 32)")
+        raise ValueError(
+            f"must be at least {MIN_KEY_LENGTH} random characters (openssl rand -hex 32)"
+        )
     return value
 
 

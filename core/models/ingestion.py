@@ -1,4 +1,4 @@
-"""How Shopify's data reached us: sync runs, bulk operations, the webhook inbox, refresh requests."""
+"""How Shopify's data reached us: sync runs, bulk operations, webhook inbox, refresh requests."""
 
 from datetime import datetime
 
@@ -30,6 +30,7 @@ class SyncRun(Base):
     order_lines_loaded: Mapped[int] = mapped_column(server_default=text("0"))
     lines_rejected: Mapped[int] = mapped_column(server_default=text("0"))
     error: Mapped[str | None] = mapped_column(doc="in words, with what to do")
+    warning: Mapped[str | None] = mapped_column(doc="what a completed sync cannot see, in words")
 
 
 class BulkOperation(Base):

@@ -521,6 +521,7 @@ def upgrade() -> None:
         sa.Column("order_lines_loaded", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("lines_rejected", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("warning", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("shop_id", "sync_run_id", name=op.f("pk_sync_runs")),
         schema="raw_shopify",
     )

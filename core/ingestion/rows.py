@@ -1,0 +1,193 @@
+"""Objects of Shopify as rows of text, once for COPY and for statements alike.
+
+A row is a tuple of PostgreSQL's text input or None, in the order of the column lists here.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from core.shopify import gid
+from core.shopify.shapes import Customer, Order, OrderLine, reference_number
+
+Row = tuple[str | None, ...]
+Columns = Sequence[tuple[str, str]]
+
+CUSTOMER_COLUMNS: Final[Columns] = (
+    ("customer_id", "bigint"),
+    ("email", "text"),
+    ("first_name", "text"),
+    ("last_name", "text"),
+    ("phone", "text"),
+    ("locale", "text"),
+    ("tags", "text[]"),
+    ("consent_state", "text"),
+    ("consent_level", "text"),
+    ("consent_updated_at", "timestamptz"),
+    ("has_valid_email", "boolean"),
+    ("created_at", "timestamptz"),
+    ("updated_at", "timestamptz"),
+)
+ORDER_COLUMNS: Final[Columns] = (
+    ("order_id", "bigint"),
+    ("name", "text"),
+    ("customer_id", "bigint"),
+    ("email", "text"),
+    ("created_at", "timestamptz"),
+    ("updated_at", "timestamptz"),
+    ("processed_at", "timestamptz"),
+    ("cancelled_at", "timestamptz"),
+    ("is_test", "boolean"),
+    ("financial_status", "text"),
+    ("source_name", "text"),
+    ("checkout_token", "text"),
+    ("discount_codes", "text[]"),
+    ("currency", "text"),
+    ("current_total", "numeric(20,4)"),
+    ("original_total", "numeric(20,4)"),
+    ("refunded_total", "numeric(20,4)"),
+)
+LINE_COLUMNS: Final[Columns] = (
+    ("line_id", "bigint"),
+    ("order_id", "bigint"),
+    ("title", "text"),
+    ("variant_title", "text"),
+    ("sku", "text"),
+    ("product_id", "bigint"),
+    ("quantity", "integer"),
+    ("current_quantity", "integer"),
+    ("unit_price", "numeric(20,4)"),
+    ("currency", "text"),
+)
+
+
+def customer_row(customer: Customer) -> Row:
+    """Raises ValueError when an id is not one.
+
+    A customer without an email address (phone only) has nothing to subscribe: NOT_SUBSCRIBED, so
+    that NULL keeps its one meaning, "not told yet".
+    """
+    address, phone = customer.default_email_address, customer.default_phone_number
+    return (
+        str(gid.number(customer.id, "Customer")),
+        address.email_address if address else None,
+        customer.first_name,
+        customer.last_name,
+        phone.phone_number if phone else None,
+        customer.locale,
+        array_text(customer.tags),
+        address.marketing_state if address else "NOT_SUBSCRIBED",
+        address.marketing_opt_in_level if address else None,
+        moment_text(address.marketing_updated_at) if address else None,
+        flag_text(address.valid_format) if address else None,
+        moment_text(customer.created_at),
+        moment_text(customer.updated_at),
+    )
+
+
+def order_row(order: Order) -> Row:
+    """Raises ValueError when an id is not one."""
+    customer_id = reference_number(order.customer, "Customer")
+    current = order.current_total_price_set.shop_money
+    return (
+        str(gid.number(order.id, "Order")),
+        order.name,
+        None if customer_id is None else str(customer_id),
+        order.email,
+        moment_text(order.created_at),
+        moment_text(order.updated_at),
+        moment_text(order.processed_at),
+        moment_text(order.cancelled_at),
+        flag_text(order.test),
+        order.display_financial_status,
+        order.source_name,
+        order.checkout_token,
+        array_text(order.discount_codes),
+        current.currency_code,
+        current.amount,
+        order.total_price_set.shop_money.amount,
+        order.total_refunded_set.shop_money.amount,
+    )
+
+
+def line_row(line: OrderLine, order_id: int) -> Row:
+    """Raises ValueError when an id is not one."""
+    product_id = reference_number(line.product, "Product")
+    price = line.original_unit_price_set.shop_money
+    return (
+        str(gid.number(line.id, "LineItem")),
+        str(order_id),
+        line.title,
+        line.variant_title,
+        line.sku,
+        None if product_id is None else str(product_id),
+        str(line.quantity),
+        str(line.current_quantity),
+        price.amount,
+        price.currency_code,
+    )
+
+
+def moment_text(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
+
+
+def flag_text(flag: bool | None) -> str | None:  # noqa: FBT001 - the value itself
+    return None if flag is None else ("t" if flag else "f")
+
+
+def array_text(values: Sequence[str]) -> str:
+    r"""A text array's input: {"a","b \"c\""}."""
+    if not values:
+        return "{}"
+    inside = '","'.join(value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
+    return f'{{"{inside}"}}'
+
+
+_ESCAPES: Final = str.maketrans(
+    # PostgreSQL's text holds no NUL; the rest would end a field or a row.
+    {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\x00": ""}
+)
+
+
+def copy_line(row: Row) -> str:
+    """One line of COPY's text format."""
+    return "\t".join(["\\N" if value is None else _escaped(value) for value in row]) + "\n"
+
+
+def _escaped(value: str) -> str:
+    if value.isprintable() and "\\" not in value:
+        return value
+    return value.translate(_ESCAPES)
+
+
+def records(rows: Iterable[Row], columns: Columns) -> str:
+    """The rows as JSON for jsonb_to_recordset."""
+    names = [name for name, _ in columns]
+    clean = (
+        {
+            name: value.replace("\x00", "") if value else value
+            for name, value in zip(names, row, strict=True)
+        }
+        for row in rows
+    )
+    return msgspec.json.encode(list(clean)).decode()
+
+
+def recordset(parameter: str, alias: str, columns: Columns) -> str:
+    """The relation that reads back `records` from the bind parameter `parameter`."""
+    typed = ", ".join(f"{name} {kind}" for name, kind in columns)
+    return f"jsonb_to_recordset(CAST(:{parameter} AS jsonb)) AS {alias} ({typed})"
+
+
+def staging_table(name: str, columns: Columns) -> str:
+    """DDL of the table a bulk file is copied into; gone with its transaction."""
+    typed = ", ".join(f"{column} {kind}" for column, kind in columns)
+    return f"CREATE TEMP TABLE {name} ({typed}) ON COMMIT DROP"
+
+
+def copy_statement(name: str, columns: Columns) -> str:
+    listed = ", ".join(column for column, _ in columns)
+    return f"COPY {name} ({listed}) FROM STDIN"

@@ -1,0 +1,24 @@
+-- Every customer whose statistics the staged orders can move: the one each order names and the
+-- one a known order leaves.
+-- Changes nothing, but locks the orders that will be updated, in id order: nobody can move one of
+-- them to yet another customer before we commit.
+-- Index: pk_orders.
+WITH leaving AS (
+    SELECT stored.customer_id
+    FROM raw_shopify.orders AS stored
+    INNER JOIN $orders$
+        ON stored.order_id = staged.order_id
+    WHERE stored.shop_id = :shop_id
+        AND $is_newer$
+    ORDER BY stored.order_id
+    FOR UPDATE OF stored
+)
+
+SELECT staged.customer_id
+FROM $orders$
+WHERE staged.customer_id IS NOT NULL
+UNION
+SELECT leaving.customer_id
+FROM leaving
+WHERE leaving.customer_id IS NOT NULL
+ORDER BY customer_id

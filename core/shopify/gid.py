@@ -1,0 +1,30 @@
+"""Shopify's global ids: `gid://shopify/<Type>/<number>`."""
+
+from typing import Final
+
+PREFIX: Final = "gid://shopify/"
+LARGEST: Final = 2**63 - 1
+
+
+def parse(gid: str) -> tuple[str, int]:
+    """("Order", 123) of gid://shopify/Order/123. Raises ValueError for anything else."""
+    head, _, tail = gid.rpartition("/")
+    kind = head.removeprefix(PREFIX)
+    if kind == head or not kind or "/" in kind or not (tail.isascii() and tail.isdigit()):
+        raise ValueError(f"not a Shopify id: {gid[:80]!r}")
+    number = int(tail)
+    if not 0 < number <= LARGEST:
+        raise ValueError(f"not a Shopify id: {gid[:80]!r}")
+    return kind, number
+
+
+def number(gid: str, kind: str) -> int:
+    """The number of a gid that must be of type `kind`. Raises ValueError."""
+    found, value = parse(gid)
+    if found != kind:
+        raise ValueError(f"the id of a {found} where one of a {kind} is due")
+    return value
+
+
+def make(kind: str, number: int) -> str:
+    return f"{PREFIX}{kind}/{number}"

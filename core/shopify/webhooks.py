@@ -1,0 +1,64 @@
+"""Webhooks as they come in: headers, and the signature over the raw body."""
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+MAX_BODY: Final = 5 * 2**20
+PREFIX: Final = "x-shopify-"
+_FRACTION: Final = re.compile(r"(\.\d{6})\d+")
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """The headers of one delivery. None of them is under the signature."""
+
+    domain: str
+    topic: str
+    signature: str
+    webhook_id: str
+    event_id: str | None
+    triggered_at: datetime | None
+    api_version: str | None
+
+
+def read_headers(headers: Mapping[str, str], body: bytes) -> Delivery:
+    """Names in any case. A delivery without an id gets one from its body: it still counts once."""
+    given = {name.lower().removeprefix(PREFIX): value.strip() for name, value in headers.items()}
+    topic = given.get("topic", "")
+    digest = hashlib.sha256(topic.encode() + b"\n" + body).hexdigest()
+    return Delivery(
+        domain=given.get("shop-domain", "").lower(),
+        topic=topic,
+        signature=given.get("hmac-sha256", ""),
+        webhook_id=given.get("webhook-id") or f"body-{digest}",
+        event_id=given.get("event-id"),
+        triggered_at=_moment(given.get("triggered-at")),
+        api_version=given.get("api-version"),
+    )
+
+
+def sign(body: bytes, secret: str) -> str:
+    digest = hmac.new(secret.encode(), body, hashlib.sha256).digest()
+    return base64.b64encode(digest).decode()
+
+
+def is_signed(body: bytes, signature: str, secrets: Sequence[str]) -> bool:
+    """Whether one of the secrets signed the body; two are valid during a rotation."""
+    given = signature.encode()
+    matches = [hmac.compare_digest(sign(body, secret).encode(), given) for secret in secrets]
+    return any(matches) and bool(body)
+
+
+def _moment(text: str | None) -> datetime | None:
+    """Shopify writes nanoseconds; Python and PostgreSQL keep micro."""
+    try:
+        moment = datetime.fromisoformat(_FRACTION.sub(r"\1", text or ""))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
