@@ -1,0 +1,93 @@
+"""The real stack, as `ecomcrm demo` starts it, on a small made-up shop and free ports."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from activation.automation.presets import WELCOME
+from activation.automation.switching import set_delay, switch_on
+from core.clock import SystemClock
+from core.database import SessionFactory, session_scope
+from core.paths import PROJECT_ROOT
+from core.shops import shop_by_domain
+from ops import shops
+from ops.demo import OWNER_EMAIL, Demo, open_demo_world, start_demo
+from ops.home import Home
+from ops.ports import Service, free_ports
+from ops.progress import Progress
+from ops.stack import Stack
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# As a container needs it, and without the browser's own traffic.
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+@dataclass(frozen=True)
+class Live:
+    """A running demo with its welcome flow switched on, without delay."""
+
+    stack: Stack
+    demo: Demo
+    factory: SessionFactory
+    since: str
+    """Instant from which first orders are owed a mail."""
+
+    def url(self, service: Service) -> str:
+        return self.stack.world.address(service)
+
+    @property
+    def login(self) -> tuple[str, str]:
+        return OWNER_EMAIL, self.demo.password or ""
+
+
+@pytest.fixture(scope="session")
+def live() -> Iterator[Live]:
+    folder = Path(tempfile.mkdtemp(prefix="ecomcrm-e2e-"))
+    data = folder / "shop-data"
+    subprocess.run(
+        [sys.executable, "-m", "sandbox", "generate", data, "--customers", "300"],
+        cwd=PROJECT_ROOT,
+        check=True,
+        capture_output=True,
+    )
+    progress = Progress()
+    home = Home(folder / "home")
+    home.create()
+    with home.lock():
+        stack = Stack(open_demo_world(home, dict(os.environ) | free_ports(), progress), progress)
+        try:
+            demo = start_demo(stack, data=data, progress=progress)
+            with shops.database(stack.world.settings) as factory:
+                yield Live(stack, demo, factory, _switch_on(factory, demo.domain))
+        finally:
+            stack.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _switch_on(factory: SessionFactory, domain: str) -> str:
+    now = SystemClock().now()
+    with session_scope(factory) as session:
+        shop = shop_by_domain(session, domain)
+        assert shop is not None
+        set_delay(session, shop.shop_id, WELCOME, "delay", timedelta(0), now=now)
+        switch_on(session, shop.shop_id, WELCOME, now=now)
+    return now.isoformat()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """An installed Chromium where there is one, else Playwright's own."""
+    installed = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=installed, args=FLAGS)
+        yield chromium
+        chromium.close()
