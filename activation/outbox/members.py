@@ -1,0 +1,187 @@
+"""The messages of a batch: read under lock, judged, and put where the judgement says."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from activation.eligibility import Decision, Defer, Skip, Subject, decide_all
+from activation.refreshes import request_refreshes
+from core.models.enums import DeferReason, MessageState
+
+_COLUMNS = """
+    messages.message_id,
+    messages.automation_id,
+    messages.version,
+    messages.step_key,
+    messages.customer_id,
+    messages.email,
+    messages.due_at,
+    messages.expires_at,
+    messages.defer_reason,
+    enrollments.order_id
+FROM crm.messages
+LEFT JOIN crm.enrollments
+    ON
+        messages.shop_id = enrollments.shop_id
+        AND messages.enrollment_id = enrollments.enrollment_id
+"""
+
+CLAIM_QUEUED = text(f"""
+-- Returns due messages of one shop, oldest first, and locks them; a row another worker holds is
+-- passed over. Index ix_messages__queue.
+SELECT {_COLUMNS}
+WHERE
+    messages.shop_id = :shop_id
+    AND messages.state = 'queued'
+    AND messages.due_at <= :now
+ORDER BY messages.due_at, messages.message_id
+LIMIT :limit
+FOR UPDATE OF messages SKIP LOCKED
+""")
+
+LOCK_FROZEN = text(f"""
+-- Returns the members of a batch in the order of its body, and locks them.
+-- Index ix_messages__batch.
+SELECT {_COLUMNS}
+WHERE
+    messages.shop_id = :shop_id
+    AND messages.batch_id = :batch_id
+    AND messages.state = 'frozen'
+ORDER BY messages.batch_position
+FOR UPDATE OF messages
+""")
+
+SETTLE = text("""
+-- Changes crm.messages: back to the queue, now or later, or finished for good. Primary key.
+UPDATE crm.messages
+SET
+    state = settled.state,
+    skip_reason = settled.skip_reason,
+    defer_reason = settled.defer_reason,
+    failure = settled.failure,
+    due_at = settled.due_at,
+    batch_id = NULL,
+    batch_position = NULL,
+    frozen_at = NULL,
+    finished_at = CASE WHEN settled.state <> 'queued' THEN :now END
+FROM
+    unnest(
+        CAST(:message_ids AS bigint []),
+        CAST(:states AS text []),
+        CAST(:skip_reasons AS text []),
+        CAST(:defer_reasons AS text []),
+        CAST(:failures AS text []),
+        CAST(:due_at AS timestamptz [])
+    ) AS settled (message_id, state, skip_reason, defer_reason, failure, due_at)
+WHERE
+    messages.shop_id = :shop_id
+    AND messages.message_id = settled.message_id
+    AND messages.state IN ('queued', 'frozen')
+""")
+
+
+@dataclass(frozen=True)
+class Member:
+    """A message as far as freezing needs it. Instants are business time."""
+
+    message_id: int
+    automation_id: int
+    version: int
+    step_key: str
+    customer_id: int | None
+    email: str | None
+    due_at: datetime
+    expires_at: datetime
+    defer_reason: DeferReason | None
+    order_id: int | None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """It cannot be rendered, or the provider refuses this one; `words` are shown."""
+
+    words: str
+
+
+def claim_queued(session: Session, shop_id: int, *, now: datetime, limit: int) -> list[Member]:
+    rows = session.execute(CLAIM_QUEUED, {"shop_id": shop_id, "now": now, "limit": limit})
+    return [_member(row) for row in rows.mappings()]
+
+
+def lock_frozen(session: Session, shop_id: int, batch_id: int) -> list[Member]:
+    rows = session.execute(LOCK_FROZEN, {"shop_id": shop_id, "batch_id": batch_id})
+    return [_member(row) for row in rows.mappings()]
+
+
+def judge(
+    session: Session, shop_id: int, members: Sequence[Member], *, now: datetime
+) -> dict[int, Decision]:
+    """Eligibility of each member now; asks Shopify where consent is unknown."""
+    decisions = decide_all(session, shop_id, [_subject(member) for member in members], now=now)
+    request_refreshes(
+        session,
+        shop_id,
+        [member.customer_id for member in members],
+        [decisions[member.message_id] for member in members],
+        now=now,
+    )
+    return decisions
+
+
+def settle(
+    session: Session,
+    shop_id: int,
+    members: Sequence[Member],
+    outcomes: Mapping[int, Decision | Failed],
+    *,
+    now: datetime,
+) -> None:
+    """Take members out of any batch: skipped, failed, deferred, or queued again as they were."""
+    rows = [_settled(member, outcomes.get(member.message_id)) for member in members]
+    if not rows:
+        return
+    columns = ("message_ids", "states", "skip_reasons", "defer_reasons", "failures", "due_at")
+    session.execute(
+        SETTLE,
+        {"shop_id": shop_id, "now": now}
+        | dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)),
+    )
+
+
+def _settled(
+    member: Member, outcome: Decision | Failed | None
+) -> tuple[int, str, str | None, str | None, str | None, datetime]:
+    queued = MessageState.QUEUED.value
+    match outcome:
+        case Skip(reason):
+            state = MessageState.SKIPPED.value
+            return member.message_id, state, reason.value, None, None, member.due_at
+        case Failed(words):
+            state = MessageState.FAILED.value
+            return member.message_id, state, None, None, words, member.due_at
+        case Defer(reason=reason, until=until):
+            return member.message_id, queued, None, reason.value, None, until
+        case _:
+            return member.message_id, queued, None, None, None, member.due_at
+
+
+def _subject(member: Member) -> Subject:
+    return Subject(
+        key=member.message_id,
+        customer_id=member.customer_id,
+        automation_id=member.automation_id,
+        order_id=member.order_id,
+        expires_at=member.expires_at,
+        has_waited_for_consent=member.defer_reason is DeferReason.CONSENT_UNKNOWN,
+    )
+
+
+def _member(row: Mapping[Any, Any]) -> Member:
+    return Member(
+        **{name: row[name] for name in row if name != "defer_reason"},
+        defer_reason=row["defer_reason"] and DeferReason(row["defer_reason"]),
+    )
