@@ -1,0 +1,1 @@
+"""The web application: webhooks, the merchant's pages, public pages. FastAPI lives only here."""

@@ -1,0 +1,131 @@
+"""What a merchant should know before looking at anything else: what happened, what is safe, what
+to do. Worst first.
+"""
+
+from dataclasses import dataclass
+
+from core.models import Shop
+from webapp import words
+from webapp.contexts import Alert
+
+ALL_ORDERS_SCOPE = "read_all_orders"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Troubles:
+    """None or zero: no such trouble. An empty text: trouble without words of its own."""
+
+    sync_error: str | None = None
+    is_stale: bool = False
+    held_reason: str | None = None
+    inbox_failed: int = 0
+    messages_unknown: int = 0
+    paused_reason: str | None = None
+
+
+def alerts_for(shop: Shop, troubles: Troubles) -> tuple[Alert, ...]:
+    found = (
+        _sync(troubles),
+        _held(troubles),
+        _paused(troubles),
+        _unknown(troubles),
+        _inbox(troubles),
+        _sender(shop),
+        _scopes(shop),
+    )
+    return tuple(alert for alert in found if alert)
+
+
+def _sync(troubles: Troubles) -> Alert | None:
+    if troubles.sync_error is not None:
+        return Alert(
+            level="error",
+            title="The last sync failed",
+            text=f"{_sentence(troubles.sync_error or 'No reason was recorded.')} What was loaded "
+            "before is intact; the next sync goes on from there. Run `ecomcrm sync` to try now.",
+        )
+    if troubles.is_stale:
+        return Alert(
+            level="warning",
+            title="No sync completed in the last 24 hours",
+            text="Figures and segments may be out of date. New orders still arrive by webhook. "
+            "Run `ecomcrm sync`, and see in Dagster why the nightly one did not.",
+        )
+    return None
+
+
+def _held(troubles: Troubles) -> Alert | None:
+    if troubles.held_reason is None:
+        return None
+    return Alert(
+        level="warning",
+        title="New scores are held back",
+        text=f"{_sentence(troubles.held_reason)} Nobody changed segment and no mail left because "
+        "of it; the scores before are still in force. Check the data in Shopify, then sync again.",
+    )
+
+
+def _paused(troubles: Troubles) -> Alert | None:
+    if troubles.paused_reason is None:
+        return None
+    return Alert(
+        level="error",
+        title="The mail provider refuses mail",
+        text=f"{_sentence(troubles.paused_reason)} Mail waits and leaves once this is solved.",
+    )
+
+
+def _unknown(troubles: Troubles) -> Alert | None:
+    count = troubles.messages_unknown
+    if not count:
+        return None
+    return Alert(
+        level="warning",
+        title=f"{words.plural(count, 'mail')} with unknown outcome",
+        text="The provider never answered. They are not sent again by themselves, so nobody gets "
+        "one twice.",
+    )
+
+
+def _inbox(troubles: Troubles) -> Alert | None:
+    count = troubles.inbox_failed
+    if not count:
+        return None
+    return Alert(
+        level="warning",
+        title=f"{words.plural(count, 'webhook')} from Shopify could not be applied",
+        text="They are kept and tried again; the next sync brings the same changes.",
+    )
+
+
+def _sender(shop: Shop) -> Alert | None:
+    missing = [
+        name
+        for name, value in (
+            ("sender address", shop.sender_address),
+            ("postal address", shop.postal_address),
+        )
+        if not value
+    ]
+    if not missing:
+        return None
+    return Alert(
+        level="info",
+        title=f"The shop has no {' and no '.join(missing)}",
+        text="Marketing mail needs both, by law and for mailbox providers; it waits until then.",
+    )
+
+
+def _scopes(shop: Shop) -> Alert | None:
+    if not shop.access_scopes or ALL_ORDERS_SCOPE in shop.access_scopes:
+        return None
+    return Alert(
+        level="warning",
+        title="Shopify shows us only the last 60 days of orders",
+        text="Old customers would look like first buyers, so first-order flows stay blocked. "
+        f"Grant the app the scope {ALL_ORDERS_SCOPE} and sync again.",
+    )
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -1,0 +1,74 @@
+"""The application factory: `uvicorn --factory webapp.app:create_app`, or `python -m webapp`."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from anyio.to_thread import current_default_thread_limiter
+from fastapi import FastAPI
+
+from core.clock import Clock, SystemClock
+from core.database import make_engine, make_session_factory
+from core.settings import Settings, load_settings
+from webapp.assets import STATIC, CachedStaticFiles, read_assets
+from webapp.errors import install_error_handlers
+from webapp.middleware import RequestContext
+from webapp.routes import health, login, overview
+from webapp.services import Services
+
+POOL_SIZE: Final = 10
+# Handlers run in threads; more threads than connections would only queue for them.
+THREADS: Final = 2 * POOL_SIZE
+
+_log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings | None = None, *, clock: Clock | None = None) -> FastAPI:
+    """The web application of one process.
+
+    Without `settings` they are read from the environment (SettingsError names what is missing).
+    No connection is opened before the first request.
+    """
+    services = _services(settings or load_settings(), clock or SystemClock())
+    app = FastAPI(
+        title="EcomCRM",
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    app.state.services = services
+    app.add_middleware(RequestContext, is_https=services.is_https)
+    install_error_handlers(app)
+    for module in (health, login, overview):
+        app.include_router(module.router)
+    app.mount("/static", CachedStaticFiles(directory=STATIC), name="static")
+    return app
+
+
+def _services(settings: Settings, clock: Clock) -> Services:
+    engine = make_engine(
+        settings.database_url.get_secret_value(),
+        pool_size=POOL_SIZE,
+        application_name="ecomcrm web",
+    )
+    return Services(
+        settings=settings,
+        engine=engine,
+        session_factory=make_session_factory(engine),
+        clock=clock,
+        assets=read_assets(),
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    current_default_thread_limiter().total_tokens = THREADS
+    if not services.assets.is_built:
+        _log.warning("the front end is not built: pages have no styles; run `npm run build`")
+    try:
+        yield
+    finally:
+        services.engine.dispose()

@@ -1,0 +1,207 @@
+"""What each template may use: one frozen dataclass per template, in which everything is ready to
+print. Templates compute nothing; tests/webapp/test_templates.py renders every one of these.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """Base: the template that shows it."""
+
+    template: ClassVar[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """A point in time as people read it, with the exact one behind it."""
+
+    relative: str
+    absolute: str
+    iso: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amount:
+    """A number as printed, and exactly."""
+
+    text: str
+    exact: str
+
+
+# ---------------------------------------------------------------- errors, login
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorPage(Template):
+    template: ClassVar[str] = "error.html"
+    title: str
+    status: int
+    what: str
+    next: str
+    request_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoginPage(Template):
+    template: ClassVar[str] = "login.html"
+    title: str = "Log in"
+    email: str = ""
+    problem: str | None = None
+    csrf_token: str
+
+
+# ---------------------------------------------------------------- unsubscribe
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnsubscribePage(Template):
+    """`state`: ask, done or undone. `address` is masked: a mail may have been passed on."""
+
+    template: ClassVar[str] = "unsubscribe.html"
+    title: str
+    state: str
+    shop_name: str
+    address: str
+    action: str
+    undo_action: str
+
+
+# ---------------------------------------------------------------- overview
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShopLink:
+    name: str
+    url: str
+    is_current: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Freshness:
+    """`face`: idle, running, stale, failed or never."""
+
+    face: str
+    text: str
+    moment: Moment | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alert:
+    """`level`: error, warning or info. What happened; what is safe and what to do."""
+
+    level: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncRow:
+    state: str
+    label: str
+    started: Moment
+    took: str
+    counts: str
+    rejected: str | None
+    note: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WelcomeFlow:
+    is_known: bool
+    is_active: bool
+    label: str
+    since: Moment | None
+    waiting: str
+    sent: str
+    skipped: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusPart(Template):
+    template: ClassVar[str] = "overview/_status.html"
+    freshness: Freshness
+    alerts: tuple[Alert, ...]
+    flow: WelcomeFlow
+    syncs: tuple[SyncRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    label: str
+    value: Amount
+    caption: str
+    trend: str | None
+    trend_hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentRow:
+    """`width`: length of the bar as a percentage of the longest."""
+
+    key: str
+    name: str
+    hint: str
+    count: str
+    share: str
+    width: str
+    change: str
+    change_hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FiguresPart(Template):
+    """`empty`: why there are no segments yet, in words; None once there are."""
+
+    template: ClassVar[str] = "overview/_figures.html"
+    figures: tuple[Figure, ...]
+    segments: tuple[SegmentRow, ...]
+    segments_caption: str
+    note: str | None
+    empty: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageRow:
+    """`tone`: good, waiting, quiet or bad, the colour of the chip's dot."""
+
+    at: Moment
+    customer: str
+    flow: str
+    subject: str
+    is_written: bool
+    state: str
+    tone: str
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessagesPart(Template):
+    template: ClassVar[str] = "overview/_messages.html"
+    messages: tuple[MessageRow, ...]
+    empty: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverviewPage(Template):
+    template: ClassVar[str] = "overview/page.html"
+    title: str
+    email: str
+    csrf_token: str
+    shop_id: int
+    shop_name: str
+    shop_domain: str
+    is_sandbox: bool
+    shops: tuple[ShopLink, ...]
+    status: StatusPart
+    figures: FiguresPart
+    messages: MessagesPart
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoShopPage(Template):
+    template: ClassVar[str] = "overview/no_shop.html"
+    title: str = "Overview"
+    email: str
+    csrf_token: str

@@ -1,0 +1,135 @@
+"""What goes wrong, in words for people and JSON for machines.
+
+HTTPException (403, 404, 405, 413, 429 …) is raised where it is known. 422 is a payload of the
+wrong shape and nothing else; TransientError and a database that does not answer are 503, try
+again; PermanentError is 409, something must be changed first; 500 is a bug of ours.
+"""
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from core.errors import PermanentError, TransientError
+from webapp.contexts import ErrorPage
+from webapp.rendering import render
+
+_log = logging.getLogger(__name__)
+
+
+class LoginRequiredError(Exception):
+    """Nobody is logged in."""
+
+
+@dataclass(frozen=True)
+class _Words:
+    title: str
+    what: str
+    next: str
+
+
+_WORDS: Final = {
+    403: _Words(
+        "Not allowed",
+        "This form was open too long or came from another page.",
+        "Go back, reload the page and try again. Nothing was changed.",
+    ),
+    404: _Words(
+        "Not found",
+        "There is nothing at this address, or you may not see it.",
+        "Check the address, or go to the overview.",
+    ),
+    405: _Words(
+        "Not possible here", "This address does not take that kind of request.", "Go back."
+    ),
+    413: _Words("Too large", "What was sent is larger than accepted here.", "Nothing was stored."),
+    422: _Words(
+        "Not understood", "Something in the form is missing or malformed.", "Go back and check it."
+    ),
+    429: _Words("Too many attempts", "There were too many attempts.", "Wait a moment."),
+    500: _Words(
+        "Something broke on our side",
+        "This is a bug. Data and mail are safe: what was not finished was undone.",
+        "Try again; if it stays, look for the number below in the log of the web process.",
+    ),
+    503: _Words(
+        "Not available right now",
+        "The database does not answer. Data and mail are safe; work goes on when it is back.",
+        "Reload in a few seconds. If it stays, see `ecomcrm status`.",
+    ),
+}
+_OTHER: Final = _Words("Not possible", "This request could not be answered.", "Go back.")
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(LoginRequiredError, _login_required)
+    app.add_exception_handler(TransientError, _unavailable)
+    app.add_exception_handler(OperationalError, _unavailable)
+    app.add_exception_handler(PoolTimeoutError, _unavailable)
+    app.add_exception_handler(PermanentError, _refused)
+
+
+def crash_response(request: Request) -> Response:
+    """The answer to an error that nothing mapped."""
+    return _answer(request, 500)
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - narrows what Starlette types widely
+    return _answer(request, error.status_code, headers=dict(error.headers or {}))
+
+
+def _malformed(request: Request, _error: Exception) -> Response:
+    # The details would repeat what was sent, passwords included.
+    return _answer(request, 422)
+
+
+def _unavailable(request: Request, error: Exception) -> Response:
+    _log.warning("unavailable: %s", type(error).__name__)
+    wait = getattr(error, "retry_after", None)
+    seconds = math.ceil(wait.total_seconds()) if wait else 5
+    return _answer(request, 503, headers={"retry-after": str(seconds)})
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    _log.warning("refused: %s", error)
+    return _answer(request, 409, what=str(error))
+
+
+def _login_required(request: Request, _error: Exception) -> Response:
+    if "hx-request" in request.headers:
+        return Response(status_code=401, headers={"hx-redirect": "/login"})
+    if not _is_for_people(request):
+        return _answer(request, 401)
+    return RedirectResponse("/login", status_code=303)
+
+
+def _answer(
+    request: Request, status: int, *, what: str | None = None, headers: dict[str, str] | None = None
+) -> Response:
+    words = _WORDS.get(status, _OTHER)
+    if not _is_for_people(request):
+        body = {"error": words.title, "detail": what or words.what}
+        return JSONResponse(body, status, headers=headers)
+    page = ErrorPage(
+        title=words.title,
+        status=status,
+        what=what or words.what,
+        next=words.next,
+        request_id=request.scope["state"]["request_id"],
+    )
+    return render(request, page, status=status, headers=headers)
+
+
+def _is_for_people(request: Request) -> bool:
+    """Browsers name text/html; vendors' webhooks, monitors and scripts do not."""
+    return "text/html" in request.headers.get("accept", "")

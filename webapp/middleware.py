@@ -1,0 +1,133 @@
+"""Around every request: an id, a limit on its body, headers that keep browsers strict, a log
+line, and an answer even when the code behind it breaks.
+
+Plain ASGI, because the response of a crash and of a refused body need the same headers, and
+because the webhook path should not pay for more.
+"""
+
+import logging
+import secrets
+import time
+from typing import Final
+
+from fastapi import HTTPException, Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from webapp import logs
+from webapp.errors import crash_response
+
+MAX_WEBHOOK_BYTES: Final = 5 * 1024 * 1024
+MAX_FORM_BYTES: Final = 64 * 1024
+
+_log = logging.getLogger("webapp.access")
+
+
+class BodyTooLargeError(HTTPException):
+    """More bytes than this address takes."""
+
+    def __init__(self) -> None:
+        super().__init__(413, "This request is larger than accepted here.")
+
+
+class RequestContext:
+    """Wraps the application; `is_https` adds HSTS."""
+
+    def __init__(self, app: ASGIApp, *, is_https: bool) -> None:
+        self._app = app
+        self._is_https = is_https
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        identifier = secrets.token_hex(8)
+        nonce = secrets.token_urlsafe(16)
+        scope.setdefault("state", {}).update(request_id=identifier, nonce=nonce)
+        token = logs.request_id.set(identifier)
+        answer = _Answer(send, {"x-request-id": identifier} | self._headers(nonce))
+        started = time.perf_counter()
+        try:
+            await self._app(scope, _limited(scope, receive), answer.send)
+        except Exception:  # noqa: BLE001 - the outermost edge: whatever broke, the caller gets an answer
+            _log.exception("unhandled error in %s %s", scope["method"], _route(scope))
+            if not answer.has_started:
+                await crash_response(Request(scope))(scope, receive, answer.send)
+        finally:
+            took = (time.perf_counter() - started) * 1000
+            level = logging.DEBUG if scope["path"].startswith("/static/") else logging.INFO
+            _log.log(level, "%s %s %d %.1f ms", scope["method"], _route(scope), answer.status, took)
+            logs.request_id.reset(token)
+
+    def _headers(self, nonce: str) -> dict[str, str]:
+        headers = {"content-security-policy": _content_policy(nonce)} | _STRICT
+        if self._is_https:
+            headers["strict-transport-security"] = "max-age=31536000"
+        return headers
+
+
+class _Answer:
+    """Passes messages on, adding our headers to the first."""
+
+    def __init__(self, send: Send, headers: dict[str, str]) -> None:
+        self._send = send
+        self._headers = headers
+        self.status = 500
+        self.has_started = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.has_started = True
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            for name, value in self._headers.items():
+                headers.setdefault(name, value)
+        await self._send(message)
+
+
+_STRICT: Final = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+def _content_policy(nonce: str) -> str:
+    """Only our own files; scripts only with this answer's nonce; htmx alone writes to the page."""
+    return (
+        "default-src 'none'; "
+        f"script-src 'nonce-{nonce}'; "
+        "style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types htmx"
+    )
+
+
+def _limited(scope: Scope, receive: Receive) -> Receive:
+    """`receive` that raises BodyTooLargeError as soon as the limit is passed, announced or not."""
+    limit = MAX_WEBHOOK_BYTES if scope["path"].startswith("/webhooks/") else MAX_FORM_BYTES
+    announced = Headers(scope=scope).get("content-length", "")
+    is_announced_too_large = announced.isdigit() and int(announced) > limit
+    received = 0
+
+    async def receive_limited() -> Message:
+        nonlocal received
+        if is_announced_too_large:
+            raise BodyTooLargeError
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            raise BodyTooLargeError
+        return message
+
+    return receive_limited
+
+
+def _route(scope: Scope) -> str:
+    route = scope.get("route")
+    if route is not None:
+        return str(getattr(route, "path", "-"))
+    return "/static" if scope["path"].startswith("/static/") else "(no route)"

@@ -1,0 +1,30 @@
+"""What a request may use: built once per process, found on the application's state."""
+
+from dataclasses import dataclass
+
+from fastapi import Request
+from sqlalchemy import Engine
+
+from core.clock import Clock
+from core.database import SessionFactory
+from core.settings import Settings
+from webapp.assets import Assets
+
+
+@dataclass(frozen=True)
+class Services:
+    settings: Settings
+    engine: Engine
+    session_factory: SessionFactory
+    clock: Clock
+    assets: Assets
+
+    @property
+    def is_https(self) -> bool:
+        return self.settings.public_url.startswith("https://")
+
+
+def services_of(request: Request) -> Services:
+    """FastAPI dependency."""
+    services: Services = request.app.state.services
+    return services
