@@ -92,7 +92,8 @@ class Supervisor:
         if not self._socket.exists():
             return False
         try:
-            self._call().supervisor.getState()
+            with self._connection() as server:
+                server.supervisor.getState()
         except _GONE:
             return False
         return True
@@ -100,14 +101,16 @@ class Supervisor:
     def states(self) -> dict[str, ProcessInfo]:
         """Every program by name; empty when supervisord is not there."""
         try:
-            answer = cast("list[ProcessInfo]", self._call().supervisor.getAllProcessInfo())
+            with self._connection() as server:
+                answer = cast("list[ProcessInfo]", server.supervisor.getAllProcessInfo())
         except _GONE:
             return {}
         return {info["name"]: info for info in answer}
 
     def start(self, name: str) -> None:
         """Ask for a start; readiness is the caller's to judge."""
-        self._call().supervisor.startProcess(name, False)
+        with self._connection() as server:
+            server.supervisor.startProcess(name, False)
 
     def stop(self, names: Iterable[str]) -> None:
         """Stop programs together and wait until all of them are gone."""
@@ -115,7 +118,8 @@ class Supervisor:
         for name, info in self.states().items():
             if name in wanted and info["statename"] not in {"STOPPED", "EXITED", "FATAL"}:
                 try:
-                    self._call().supervisor.stopProcess(name, False)
+                    with self._connection() as server:
+                        server.supervisor.stopProcess(name, False)
                 except _GONE:
                     return
         deadline = time.monotonic() + STOP_SECONDS + 2
@@ -129,15 +133,16 @@ class Supervisor:
     def shut_down(self) -> None:
         """End supervisord and wait until its socket is silent."""
         try:
-            self._call().supervisor.shutdown()
+            with self._connection() as server:
+                server.supervisor.shutdown()
         except _GONE:
             return
         deadline = time.monotonic() + STOP_SECONDS + 2
         while self.is_up() and time.monotonic() < deadline:
             time.sleep(0.05)
 
-    def _call(self) -> xmlrpc.client.ServerProxy:
-        # A connection of its own per call: the client keeps one open that a restart breaks.
+    def _connection(self) -> xmlrpc.client.ServerProxy:
+        """A connection for one call: one that is kept does not survive a restart."""
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")
         return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
 
