@@ -8,13 +8,14 @@ from typing import Final
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 
+from activation.provider.resend import ResendProvider
 from core.clock import Clock, SystemClock
 from core.database import make_engine, make_session_factory
 from core.settings import Settings, load_settings
 from webapp.assets import STATIC, CachedStaticFiles, read_assets
 from webapp.errors import install_error_handlers
 from webapp.middleware import RequestContext
-from webapp.routes import health, login, overview
+from webapp.routes import health, login, overview, unsubscribe, webhooks
 from webapp.services import Services
 
 POOL_SIZE: Final = 10
@@ -41,7 +42,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
     app.state.services = services
     app.add_middleware(RequestContext, is_https=services.is_https)
     install_error_handlers(app)
-    for module in (health, login, overview):
+    for module in (health, webhooks, unsubscribe, login, overview):
         app.include_router(module.router)
     app.mount("/static", CachedStaticFiles(directory=STATIC), name="static")
     return app
@@ -58,6 +59,7 @@ def _services(settings: Settings, clock: Clock) -> Services:
         engine=engine,
         session_factory=make_session_factory(engine),
         clock=clock,
+        provider=ResendProvider.from_settings(settings),
         assets=read_assets(),
     )
 
@@ -71,4 +73,5 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        services.provider.close()
         services.engine.dispose()

@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from core.errors import PermanentError, TransientError
@@ -76,6 +77,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(OperationalError, _unavailable)
     app.add_exception_handler(PoolTimeoutError, _unavailable)
     app.add_exception_handler(PermanentError, _refused)
+    app.add_exception_handler(ClientDisconnect, _gone)
 
 
 def crash_response(request: Request) -> Response:
@@ -103,6 +105,10 @@ def _unavailable(request: Request, error: Exception) -> Response:
 def _refused(request: Request, error: Exception) -> Response:
     _log.warning("refused: %s", error)
     return _answer(request, 409, what=str(error))
+
+
+def _gone(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=400)  # nobody reads it; the log says 400 rather than 500
 
 
 def _login_required(request: Request, _error: Exception) -> Response:

@@ -8,17 +8,21 @@ because the webhook path should not pay for more.
 import logging
 import secrets
 import time
+from http import HTTPStatus
 from typing import Final
 
 from fastapi import HTTPException, Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from core.shopify.webhooks import MAX_BODY
 from webapp import logs
 from webapp.errors import crash_response
 
-MAX_WEBHOOK_BYTES: Final = 5 * 1024 * 1024
 MAX_FORM_BYTES: Final = 64 * 1024
+
+# Asked for every few seconds by tabs and monitors; logged at DEBUG while all is well.
+_ROUTINE: Final = frozenset({"/static", "/overview/{part}", "/healthz", "/readyz"})
 
 _log = logging.getLogger("webapp.access")
 
@@ -54,9 +58,7 @@ class RequestContext:
             if not answer.has_started:
                 await crash_response(Request(scope))(scope, receive, answer.send)
         finally:
-            took = (time.perf_counter() - started) * 1000
-            level = logging.DEBUG if scope["path"].startswith("/static/") else logging.INFO
-            _log.log(level, "%s %s %d %.1f ms", scope["method"], _route(scope), answer.status, took)
+            _log_answer(scope, answer.status, seconds=time.perf_counter() - started)
             logs.request_id.reset(token)
 
     def _headers(self, nonce: str) -> dict[str, str]:
@@ -108,7 +110,7 @@ def _content_policy(nonce: str) -> str:
 
 def _limited(scope: Scope, receive: Receive) -> Receive:
     """`receive` that raises BodyTooLargeError as soon as the limit is passed, announced or not."""
-    limit = MAX_WEBHOOK_BYTES if scope["path"].startswith("/webhooks/") else MAX_FORM_BYTES
+    limit = MAX_BODY if scope["path"].startswith("/webhooks/") else MAX_FORM_BYTES
     announced = Headers(scope=scope).get("content-length", "")
     is_announced_too_large = announced.isdigit() and int(announced) > limit
     received = 0
@@ -131,3 +133,10 @@ def _route(scope: Scope) -> str:
     if route is not None:
         return str(getattr(route, "path", "-"))
     return "/static" if scope["path"].startswith("/static/") else "(no route)"
+
+
+def _log_answer(scope: Scope, status: int, *, seconds: float) -> None:
+    route = _route(scope)
+    is_routine = status < HTTPStatus.BAD_REQUEST and route in _ROUTINE
+    level = logging.DEBUG if is_routine else logging.INFO
+    _log.log(level, "%s %s %d %.1f ms", scope["method"], route, status, seconds * 1000)

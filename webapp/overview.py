@@ -7,9 +7,10 @@ from typing import Any, Final
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.orm import Session
 
-from core.clock import Clock, OffsetClock
+from core.clock import Clock
 from core.models import Shop
 from core.models.enums import DeferReason, GateState, MessageState, Segment, SkipReason, SyncState
+from core.shops import business_clock
 from webapp import queries, words
 from webapp.alerts import Troubles, alerts_for
 from webapp.contexts import (
@@ -46,8 +47,7 @@ class View:
 
     @classmethod
     def at(cls, session: Session, shop: Shop, clock: Clock) -> "View":
-        now = OffsetClock(clock, shop.clock_offset).now()
-        return cls(session, shop, now, clock.now())
+        return cls(session, shop, business_clock(shop, clock).now(), clock.now())
 
     def rows(self, name: str, **parameters: Any) -> list[RowMapping]:
         return queries.rows(self.session, name, shop_id=self.shop.shop_id, **parameters)
@@ -186,7 +186,7 @@ def _figures(found: RowMapping, currency: str) -> tuple[Figure, ...]:
         _figure(
             "Customers",
             words.count(customers),
-            f"+{found['customers_recent']:,} in 30 days",
+            f"{found['customers_recent']:,} new in 30 days",
             (found["customers_recent"], found["customers_before"]),
         ),
         _figure(
@@ -209,9 +209,9 @@ def _figures(found: RowMapping, currency: str) -> tuple[Figure, ...]:
             (found["orders_recent"], found["orders_before"]),
         ),
         _figure(
-            "Revenue",
+            "Revenue, net of refunds",
             words.money(found["revenue"], currency),
-            f"{recent.text} in 30 days, net of refunds",
+            f"{recent.text} in 30 days",
             (found["revenue_recent"], found["revenue_before"]),
         ),
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fastapi import Request
 from sqlalchemy import Engine
 
+from activation.provider.resend import ResendProvider
 from core.clock import Clock
 from core.database import SessionFactory
 from core.settings import Settings
@@ -17,6 +18,7 @@ class Services:
     engine: Engine
     session_factory: SessionFactory
     clock: Clock
+    provider: ResendProvider
     assets: Assets
 
     @property
