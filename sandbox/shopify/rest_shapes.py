@@ -17,7 +17,7 @@ def number_of(gid: str) -> int:
 
 
 def order_payload(order: Body, items: list[Body], customer: Body | None, *, zone: str) -> Body:
-    """The body of orders/create, orders/updated and orders/cancelled."""
+    """The body of orders/create, orders/updated, orders/paid and orders/cancelled."""
     email = order["email"]
     return {
         "id": number_of(order["id"]),

@@ -17,6 +17,7 @@ from sandbox.outbox import SHOPIFY, Delivery, enqueue
 TOPICS = {
     "ORDERS_CREATE": "orders/create",
     "ORDERS_UPDATED": "orders/updated",
+    "ORDERS_PAID": "orders/paid",
     "ORDERS_CANCELLED": "orders/cancelled",
     "REFUNDS_CREATE": "refunds/create",
     "CUSTOMERS_CREATE": "customers/create",
