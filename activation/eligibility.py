@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from core.models.enums import ConsentState, DeferReason, SkipReason
 
-CONSENT_FIRST_WAIT: Final = timedelta(seconds=2)
+CONSENT_FIRST_WAIT: Final = timedelta(seconds=1)
 CONSENT_LONGEST_WAIT: Final = timedelta(minutes=15)
 SETTINGS_WAIT: Final = timedelta(minutes=10)
 

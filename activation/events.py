@@ -219,10 +219,8 @@ def _move(
         case "email.delivered":
             _advance(message, MessageState.DELIVERED, BEFORE_DELIVERY)
             message.delivered_at = message.delivered_at or at
-        case "email.opened":
-            message.first_opened_at = message.first_opened_at or at
-        case "email.clicked":
-            message.first_clicked_at = message.first_clicked_at or at
+        case "email.opened" | "email.clicked":
+            _engaged(message, event.event_type, at=at)
         case "email.bounced":
             _bounced(session, message, data, at=at, now=now)
         case "email.complained":
@@ -231,8 +229,15 @@ def _move(
         case "email.suppressed":
             _refused_by_list(session, message, data, at=at, now=now)
         case "email.failed":
-            if _end(message, MessageState.FAILED, BEFORE_DELIVERY, at=at):
-                message.failure = _words(data, "failed", "reason")
+            _failed(message, data, at=at)
+
+
+def _engaged(message: Message, event_type: str, *, at: datetime) -> None:
+    """An open may be a machine's, so it is a time and never a state."""
+    if event_type == "email.opened":
+        message.first_opened_at = message.first_opened_at or at
+    else:
+        message.first_clicked_at = message.first_clicked_at or at
 
 
 def _advance(message: Message, state: MessageState, before: frozenset[MessageState]) -> bool:
@@ -262,6 +267,11 @@ def _bounced(
     bounce = data.get("bounce")
     if isinstance(bounce, dict) and bounce.get("type") == PERMANENT:
         _suppress(session, message, SuppressionReason.HARD_BOUNCE, now=now)
+
+
+def _failed(message: Message, data: Mapping[str, Any], *, at: datetime) -> None:
+    if _end(message, MessageState.FAILED, BEFORE_DELIVERY, at=at):
+        message.failure = _words(data, "failed", "reason")
 
 
 def _refused_by_list(

@@ -52,11 +52,12 @@ WHERE shop_id = :shop_id AND batch_id = :batch_id AND finished_at IS NULL
 """)
 
 GIVE_UP_MEMBERS = text("""
--- Returns how many. Changes crm.messages: whether they were sent only an event, the provider's
+-- Returns the members. Changes crm.messages: whether they were sent only an event, the provider's
 -- list or a person can tell. Index ix_messages__batch.
 UPDATE crm.messages
 SET state = 'unknown', failure = :reason
 WHERE shop_id = :shop_id AND batch_id = :batch_id AND state = 'frozen'
+RETURNING message_id
 """)
 
 
@@ -85,4 +86,4 @@ def give_up(session: Session, held: Held, *, reason: str, now: datetime) -> int:
         GIVE_UP_MEMBERS,
         {"shop_id": held.shop_id, "batch_id": held.batch_id, "reason": reason},
     )
-    return int(members.rowcount)
+    return len(members.all())

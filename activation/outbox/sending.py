@@ -15,7 +15,7 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from activation.eligibility import Decision, Send
+from activation.eligibility import Decision, Defer, Send, Skip
 from activation.outbox import pacing
 from activation.outbox.batches import (
     BEGIN_ATTEMPT,
@@ -224,8 +224,13 @@ def _dissolve_unless_all_may_go(session: Session, held: Held, *, now: datetime) 
     if members and all(decisions[each.message_id] == Send(each.email or "") for each in members):
         return None
     _dissolve(session, held, members, decisions, error="a member may not be mailed", now=now)
-    gone = sum(not isinstance(decision, Send) for decision in decisions.values())
-    return Delivered(SendReport(dissolved=1, skipped=gone))
+    return Delivered(
+        SendReport(
+            dissolved=1,
+            skipped=sum(isinstance(each, Skip) for each in decisions.values()),
+            deferred=sum(isinstance(each, Defer) for each in decisions.values()),
+        )
+    )
 
 
 def _complete(outbox: Outbox, held: Held, answer: ProviderAnswer) -> Delivered:
@@ -235,14 +240,8 @@ def _complete(outbox: Outbox, held: Held, answer: ProviderAnswer) -> Delivered:
         if batch is None:
             return Delivered()
         match answer:
-            case Accepted(ids) if len(ids) == batch.message_count:
-                return _accepted(session, held, ids, now=outbox.clock.now())
             case Accepted(ids):
-                words = f"{len(ids)} ids for {batch.message_count} mails"
-                return _try_again(session, held, Unknown(words))
-            case Refused() if batch.may_have_been_accepted:
-                _mind_refusal(session, held.shop_id, answer)
-                return _try_again(session, held, answer)
+                return _accepted(session, held, batch, ids, now=outbox.clock.now())
             case Refused():
                 return _refused(session, outbox, held, batch, answer)
             case KeyConflict(words):
@@ -253,7 +252,12 @@ def _complete(outbox: Outbox, held: Held, answer: ProviderAnswer) -> Delivered:
                 return _try_again(session, held, answer)
 
 
-def _accepted(session: Session, held: Held, ids: Sequence[str], *, now: datetime) -> Delivered:
+def _accepted(
+    session: Session, held: Held, batch: OpenBatch, ids: Sequence[str], *, now: datetime
+) -> Delivered:
+    if len(ids) != batch.message_count:
+        words = f"The provider gave {len(ids)} ids for {batch.message_count} mails."
+        return _try_again(session, held, Unknown(words))
     _finish(session, held, AttemptOutcome.ACCEPTED, status_code=200)
     session.execute(
         COMPLETE_MEMBERS,
@@ -290,16 +294,18 @@ def _try_again(session: Session, held: Held, answer: Refused | Unreachable | Unk
 
 def retry_delay(attempt: int) -> timedelta:
     """2, 4, 8 … seconds, at most ten minutes."""
-    return min(FIRST_RETRY * 2 ** min(attempt - 1, 20), LONGEST_RETRY)
+    return min(FIRST_RETRY * (1 << min(attempt - 1, 20)), LONGEST_RETRY)
 
 
 def _refused(
     session: Session, outbox: Outbox, held: Held, batch: OpenBatch, answer: Refused
 ) -> Delivered:
-    """A definite no while nothing can have been accepted: the batch comes apart."""
+    """A definite no: the batch comes apart, unless an earlier attempt may have been accepted."""
     now = outbox.clock.now()
-    _finish(session, held, AttemptOutcome.REFUSED, status_code=answer.status, error=answer.message)
     _mind_refusal(session, held.shop_id, answer)
+    if batch.may_have_been_accepted:
+        return _try_again(session, held, answer)
+    _finish(session, held, AttemptOutcome.REFUSED, status_code=answer.status, error=answer.message)
     members = lock_frozen(session, held.shop_id, held.batch_id)
     is_bad_mail = answer.kind is RefusalKind.MAIL
     alone = is_bad_mail and batch.message_count == 1

@@ -17,7 +17,7 @@ MAX_ADDRESS: Final = 300
 
 READ_ORDERS = text("""
 -- Returns one row per line of these orders that is still part of them, in the order of the lines,
--- at most :max_lines per order and the number of all. Changes nothing. Index ix_order_lines__order.
+-- up to a number per order, with the number of all. Changes nothing. Index ix_order_lines__order.
 SELECT *
 FROM (
     SELECT
