@@ -133,8 +133,9 @@ LIMIT :limit
 """)
 
 CLEAR_TOUCHED = text("""
--- Changes raw_shopify.customer_statistics: done, unless changed again since it was read. A row
--- that an order is changing right now is passed over and read again next time.
+-- Returns a row per customer done. Changes raw_shopify.customer_statistics: done, unless changed
+-- again since it was read. A row that an order is changing right now is passed over and read again
+-- next time.
 UPDATE raw_shopify.customer_statistics AS statistics
 SET touched_at = NULL
 FROM (
@@ -151,6 +152,7 @@ FROM (
 WHERE
     statistics.shop_id = unchanged.shop_id
     AND statistics.customer_id = unchanged.customer_id
+RETURNING 1
 """)
 
 
@@ -220,9 +222,9 @@ def read_touched(session: Session, shop_id: int, *, limit: int = 1000) -> Touche
     return Touched([row.customer_id for row in rows], [row.touched_at for row in rows])
 
 
-def clear_touched(session: Session, shop_id: int, touched: Touched) -> None:
-    """Mark as done what has not changed since `read_touched`."""
-    session.execute(
+def clear_touched(session: Session, shop_id: int, touched: Touched) -> int:
+    """Mark as done what has not changed since `read_touched`; returns how many."""
+    cleared = session.execute(
         CLEAR_TOUCHED,
         {
             "shop_id": shop_id,
@@ -230,3 +232,4 @@ def clear_touched(session: Session, shop_id: int, touched: Touched) -> None:
             "touched_at": touched.touched_at,
         },
     )
+    return len(cleared.all())

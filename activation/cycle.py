@@ -1,0 +1,299 @@
+"""One activation run: everything that is due, for all shops, until nothing is.
+
+    refreshes and inbox retries → memberships and enrolment of touched customers → due steps
+    → freeze and send → stored events
+
+What fails for one shop in one stage is logged, reported and left for the next run; everything else
+goes on. Several runs at once are safe: each stage claims its rows.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy.exc import DBAPIError
+
+from activation.automation.enrollment import EnrolmentReport, enrol
+from activation.automation.steps import run_due_steps
+from activation.events import match_stored
+from activation.memberships import apply_membership_changes, clear_touched, read_touched
+from activation.outbox.batches import LEASE
+from activation.outbox.sending import Outbox, send_due
+from activation.provider import Provider
+from activation.work import seconds_until_next
+from core.clock import Clock
+from core.database import SessionFactory, session_scope
+from core.errors import PermanentError, TransientError
+from core.ingestion import inbox, refresh
+from core.models import Shop
+from core.models.enums import MembershipCause
+from core.settings import Settings
+from core.shopify.client import ShopifyClient
+from core.shops import all_shops, business_clock
+
+log = logging.getLogger(__name__)
+
+CHUNK: Final = 1000  # customers whose memberships change in one transaction
+SHORTEST_WAIT: Final = 0.05
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """Collaborators of one run. `client_of` gives the Shopify client of a shop id.
+
+    `longest` bounds the whole run, `patience` the time it waits inside for what is due shortly (a
+    consent that Shopify is about to tell). `checkpoint` is told each step, for tests of crashes.
+    """
+
+    factory: SessionFactory
+    settings: Settings
+    clock: Clock
+    provider: Provider
+    client_of: Callable[[int], ShopifyClient]
+    run_id: str | None
+    stop: Callable[[], bool]
+    longest: timedelta = timedelta(seconds=50)
+    patience: timedelta = timedelta(seconds=5)
+    lease: timedelta = LEASE
+    sleep: Callable[[float], None] = time.sleep
+    checkpoint: Callable[[str], None] = lambda _: None
+
+
+@dataclass(frozen=True)
+class StageFailure:
+    """What went wrong where, without customers' data. `shop_id` None: in no single shop."""
+
+    stage: str
+    shop_id: int | None
+    message: str
+
+
+@dataclass
+class CycleReport:
+    """Counts of one run."""
+
+    passes: int = 0
+    webhooks_applied: int = 0
+    objects_refreshed: int = 0
+    memberships_opened: int = 0
+    memberships_closed: int = 0
+    enrolled: int = 0
+    too_late: int = 0
+    exited: int = 0
+    messages_queued: int = 0
+    messages_skipped: int = 0
+    messages_deferred: int = 0
+    requests: int = 0
+    mails_accepted: int = 0
+    mails_failed: int = 0
+    mails_unknown: int = 0
+    batches_dissolved: int = 0
+    events_matched: int = 0
+    failures: list[StageFailure] = field(default_factory=list)
+
+    def counts(self) -> dict[str, int]:
+        """All counts by name, and the number of failures."""
+        numbers = {each.name: getattr(self, each.name) for each in fields(self)}
+        return numbers | {"failures": len(self.failures)}
+
+
+def run_due(cycle: Cycle) -> CycleReport:
+    """Do everything that is due, until nothing is, `longest` is over or `stop()`."""
+    return _Run(cycle).run()
+
+
+class _Run:
+    """The state of one run: its report, what has failed in it, how long it may go on."""
+
+    def __init__(self, cycle: Cycle) -> None:
+        self._cycle = cycle
+        self._report = CycleReport()
+        self._failed: set[tuple[str, int | None]] = set()
+        self._swept: set[int] = set()
+        self._ends_at = time.monotonic() + cycle.longest.total_seconds()
+        self._was_idle = False
+        self._patience = cycle.patience.total_seconds()
+
+    def run(self) -> CycleReport:
+        while not self._is_over():
+            self._report.passes += 1
+            if self._pass():
+                self._was_idle = False
+            elif not self._wait_for_next():
+                break
+        return self._report
+
+    def _is_over(self) -> bool:
+        return self._cycle.stop() or time.monotonic() >= self._ends_at
+
+    def _wait_for_next(self) -> bool:
+        """Sleep until the next thing is due, if that is soon; False: the run is done."""
+        with session_scope(self._cycle.factory) as session:
+            seconds = seconds_until_next(
+                session,
+                now=self._cycle.clock.now(),
+                horizon=timedelta(seconds=max(0.0, self._patience)),
+            )
+        if seconds is None or self._patience <= 0:
+            return False
+        if seconds == 0 and self._was_idle:
+            return False  # due, but not ours to move: another run holds it, or its stage failed
+        self._was_idle = True
+        pause = max(seconds, SHORTEST_WAIT)
+        self._patience -= pause
+        self._cycle.sleep(pause)
+        return True
+
+    def _pass(self) -> int:
+        """Every stage once; returns how much moved."""
+        moved = self._stage("refresh", None, self._refresh)
+        moved += self._stage("inbox", None, self._retry_inbox)
+        for shop in self._shops():
+            if self._is_over():
+                break
+            clock = business_clock(shop, self._cycle.clock)
+            moved += self._shop(shop, clock)
+        return moved + self._stage("events", None, self._match_events)
+
+    def _shop(self, shop: Shop, clock: Clock) -> int:
+        shop_id = shop.shop_id
+        moved = 0
+        if shop.baseline_at is not None and shop.first_sync_completed_at is not None:
+            moved += self._stage("touched", shop_id, lambda: self._touched(shop_id, clock))
+            moved += self._stage("enrol", shop_id, lambda: self._sweep(shop_id, clock))
+        moved += self._stage("steps", shop_id, lambda: self._steps(shop_id, clock))
+        return moved + self._stage("send", shop_id, lambda: self._send(shop_id, clock))
+
+    def _stage(self, stage: str, shop_id: int | None, work: Callable[[], int]) -> int:
+        """Run one stage; a failure is noted and the stage left alone for the rest of this run."""
+        if (stage, shop_id) in self._failed:
+            return 0
+        try:
+            return work()
+        except (TransientError, PermanentError) as error:
+            self._note(stage, shop_id, str(error))
+        except DBAPIError as error:
+            # The statement and its parameters hold customers' data; the class and code do not.
+            code = getattr(error.orig, "sqlstate", None)
+            self._note(stage, shop_id, f"database: {type(error.orig).__name__} {code}")
+        return 0
+
+    def _note(self, stage: str, shop_id: int | None, message: str) -> None:
+        log.error("Activation stage %s failed for shop %s: %s", stage, shop_id, message)
+        self._failed.add((stage, shop_id))
+        self._report.failures.append(StageFailure(stage, shop_id, message))
+
+    def _shops(self) -> list[Shop]:
+        with session_scope(self._cycle.factory) as session:
+            return all_shops(session)
+
+    def _refresh(self) -> int:
+        done = refresh.refresh_due(
+            self._cycle.factory, self._cycle.client_of, clock=self._cycle.clock
+        )
+        self._report.objects_refreshed += done.read
+        return done.read + done.given_up
+
+    def _retry_inbox(self) -> int:
+        done = inbox.retry_due(self._cycle.factory, clock=self._cycle.clock)
+        self._report.webhooks_applied += done.applied
+        return done.applied
+
+    def _touched(self, shop_id: int, clock: Clock) -> int:
+        """Memberships and enrolment of customers whose orders changed, a chunk per transaction."""
+        moved = 0
+        while not self._is_over():
+            cleared, is_last = self._touched_chunk(shop_id, clock.now())
+            self._cycle.checkpoint("enrolled")
+            moved += cleared
+            if is_last or not cleared:
+                break
+        return moved
+
+    def _touched_chunk(self, shop_id: int, now: datetime) -> tuple[int, bool]:
+        with session_scope(self._cycle.factory) as session:
+            touched = read_touched(session, shop_id, limit=CHUNK)
+            if not touched.customer_ids:
+                return 0, True
+            changes = apply_membership_changes(
+                session,
+                shop_id,
+                customer_ids=touched.customer_ids,
+                now=now,
+                cause=MembershipCause.ORDER,
+                run_id=self._cycle.run_id,
+            )
+            enrolled = enrol(
+                session,
+                shop_id,
+                customer_ids=touched.customer_ids,
+                now=now,
+                run_id=self._cycle.run_id,
+            )
+            cleared = clear_touched(session, shop_id, touched)
+        self._report.memberships_opened += changes.entered
+        self._report.memberships_closed += changes.exited
+        self._count_enrolled(enrolled)
+        return cleared, len(touched.customer_ids) < CHUNK
+
+    def _sweep(self, shop_id: int, clock: Clock) -> int:
+        """Once per run, everyone: an order may have been worked on just before an automation was
+        switched on whose `switched_on_at` it meets.
+        """
+        if shop_id in self._swept:
+            return 0
+        self._swept.add(shop_id)
+        with session_scope(self._cycle.factory) as session:
+            enrolled = enrol(
+                session, shop_id, customer_ids=None, now=clock.now(), run_id=self._cycle.run_id
+            )
+        self._count_enrolled(enrolled)
+        return enrolled.enrolled + enrolled.too_late
+
+    def _count_enrolled(self, enrolled: EnrolmentReport) -> None:
+        self._report.enrolled += enrolled.enrolled
+        self._report.too_late += enrolled.too_late
+
+    def _steps(self, shop_id: int, clock: Clock) -> int:
+        moved = 0
+        while not self._is_over():
+            with session_scope(self._cycle.factory) as session:
+                done = run_due_steps(session, shop_id, now=clock.now(), run_id=self._cycle.run_id)
+            self._cycle.checkpoint("message_queued")
+            if not done.claimed:
+                break
+            moved += done.claimed
+            self._report.messages_queued += done.queued
+            self._report.messages_skipped += done.skipped
+            self._report.exited += done.exited
+        return moved
+
+    def _send(self, shop_id: int, clock: Clock) -> int:
+        outbox = Outbox(
+            factory=self._cycle.factory,
+            settings=self._cycle.settings,
+            provider=self._cycle.provider,
+            clock=clock,
+            run_id=self._cycle.run_id,
+            stop=self._is_over,
+            sleep=self._cycle.sleep,
+            checkpoint=self._cycle.checkpoint,
+            lease=self._cycle.lease,
+        )
+        done = send_due(outbox, shop_id)
+        self._report.requests += done.requests
+        self._report.mails_accepted += done.accepted
+        self._report.messages_skipped += done.skipped
+        self._report.messages_deferred += done.deferred
+        self._report.mails_failed += done.failed
+        self._report.mails_unknown += done.unknown
+        self._report.batches_dissolved += done.dissolved
+        return done.progress
+
+    def _match_events(self) -> int:
+        done = match_stored(self._cycle.factory, clock=self._cycle.clock)
+        self._report.events_matched += done.matched
+        return done.matched

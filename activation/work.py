@@ -1,0 +1,129 @@
+"""Is anything due? Cheap index look-ups for whoever starts activation runs."""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+ORDERS_DUE = text("""
+-- Returns whether orders, webhooks or refreshes wait to be worked on. Changes nothing.
+-- Indexes ix_customer_statistics__touched, ix_webhook_inbox__due, ix_refresh_requests__due.
+SELECT
+    EXISTS (
+        SELECT 1
+        FROM crm.shops
+        WHERE
+            shops.baseline_at IS NOT NULL
+            AND shops.first_sync_completed_at IS NOT NULL
+            AND EXISTS (
+                SELECT 1
+                FROM raw_shopify.customer_statistics AS statistics
+                WHERE statistics.shop_id = shops.shop_id AND statistics.touched_at IS NOT NULL
+            )
+    )
+    OR EXISTS (
+        SELECT 1
+        FROM raw_shopify.webhook_inbox AS inbox
+        WHERE
+            inbox.state IN ('received', 'failed')
+            AND inbox.next_attempt_at <= clock_timestamp()
+    )
+    OR EXISTS (
+        SELECT 1
+        FROM raw_shopify.refresh_requests AS requests
+        WHERE requests.next_attempt_at <= clock_timestamp()
+    )
+""")
+
+STEPS_DUE = text("""
+-- Returns whether an enrolment, a message or an open batch is due. Changes nothing. Business time
+-- is the shop's own. Indexes ix_enrollments__due, ix_messages__queue, ix_message_batches__open.
+SELECT EXISTS (
+    SELECT 1
+    FROM crm.shops
+    WHERE
+        EXISTS (
+            SELECT 1
+            FROM crm.enrollments
+            WHERE
+                enrollments.shop_id = shops.shop_id
+                AND enrollments.state = 'active'
+                AND enrollments.due_at <= :now + shops.clock_offset
+        )
+        OR EXISTS (
+            SELECT 1
+            FROM crm.messages
+            WHERE
+                messages.shop_id = shops.shop_id
+                AND messages.state = 'queued'
+                AND messages.due_at <= :now + shops.clock_offset
+        )
+        OR EXISTS (
+            SELECT 1
+            FROM crm.message_batches AS batches
+            WHERE
+                batches.shop_id = shops.shop_id
+                AND batches.state = 'open'
+                AND batches.lease_until <= clock_timestamp()
+        )
+)
+""")
+
+SECONDS_UNTIL_NEXT = text("""
+-- Returns seconds until the next enrolment, message, batch, refresh or webhook is due; NULL when
+-- nothing waits. Changes nothing. Indexes as above.
+SELECT
+    extract(
+        EPOCH FROM least(
+            (
+                SELECT min(enrollments.due_at - shops.clock_offset - :now)
+                FROM crm.enrollments
+                INNER JOIN crm.shops ON enrollments.shop_id = shops.shop_id
+                WHERE enrollments.state = 'active'
+                    AND enrollments.due_at <= :now + shops.clock_offset + :horizon
+            ),
+            (
+                SELECT min(messages.due_at - shops.clock_offset - :now)
+                FROM crm.messages
+                INNER JOIN crm.shops ON messages.shop_id = shops.shop_id
+                WHERE messages.state = 'queued'
+                    AND messages.due_at <= :now + shops.clock_offset + :horizon
+            ),
+            (
+                SELECT min(batches.lease_until - clock_timestamp())
+                FROM crm.message_batches AS batches
+                WHERE batches.state = 'open'
+            ),
+            (
+                SELECT min(requests.next_attempt_at - clock_timestamp())
+                FROM raw_shopify.refresh_requests AS requests
+            ),
+            (
+                SELECT min(inbox.next_attempt_at - clock_timestamp())
+                FROM raw_shopify.webhook_inbox AS inbox
+                WHERE inbox.state IN ('received', 'failed')
+            )
+        )
+    )
+""")
+
+
+def orders_due(session: Session) -> bool:
+    """Whether something arrived from Shopify that has not been worked on."""
+    return bool(session.execute(ORDERS_DUE).scalar_one())
+
+
+def steps_due(session: Session, *, now: datetime) -> bool:
+    """Whether a step or a mail is due. `now` is the base clock's; each shop's offset is added."""
+    return bool(session.execute(STEPS_DUE, {"now": now}).scalar_one())
+
+
+def seconds_until_next(session: Session, *, now: datetime, horizon: timedelta) -> float | None:
+    """Seconds until the next thing is due (0: already); None when nothing is within `horizon`."""
+    seconds: Decimal | None = session.execute(
+        SECONDS_UNTIL_NEXT, {"now": now, "horizon": horizon}
+    ).scalar_one()
+    if seconds is None or float(seconds) > horizon.total_seconds():
+        return None
+    return max(0.0, float(seconds))
