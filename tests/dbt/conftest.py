@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -45,19 +45,32 @@ class Warehouse:
 
 
 @pytest.fixture(scope="session")
-def warehouse(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
-    url = _create_database(postgres_url, "ecomcrm_dbt")
+def _built(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    """The database that `warehouse` copies; nobody may stay connected to it."""
+    url = _create_database(postgres_url, "ecomcrm_built")
+    target = tmp_path_factory.mktemp("dbt_built")
     engine = make_engine(url)
     try:
         upgrade(engine)
         shop_id = _one_shop(engine)
-        target = tmp_path_factory.mktemp("dbt_own")
         log = run_dbt("build", "--vars", FULL_RUN, database_url=url, target=target).stdout
         with engine.begin() as connection:
             decide(connection, shop_id, "run-1", buyer_count=12)
-        yield Warehouse(url, engine, target, shop_id, log)
     finally:
         engine.dispose()
+    return Warehouse(url, engine, target, shop_id, log)
+
+
+@pytest.fixture
+def warehouse(postgres_url: str, _built: Warehouse, tmp_path: Path) -> Iterator[Warehouse]:
+    """A copy for one test: 0.1 s, where another build takes seconds."""
+    url = _create_database(postgres_url, "ecomcrm_copy", template="ecomcrm_built")
+    target = tmp_path / "target"
+    shutil.copytree(_built.target, target)
+    engine = make_engine(url)
+    yield replace(_built, url=url, engine=engine, target=target)
+    engine.dispose()
+    _drop_database(postgres_url, "ecomcrm_copy")
 
 
 @pytest.fixture
@@ -79,12 +92,20 @@ def changed_project(tmp_path: Path) -> Callable[..., Path]:
     return change
 
 
-def _create_database(postgres_url: str, name: str) -> str:
+def _create_database(postgres_url: str, name: str, *, template: str = "template1") -> str:
+    _execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    return make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+
+
+def _drop_database(postgres_url: str, name: str) -> None:
+    _execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _execute(postgres_url: str, statement: str) -> None:
     admin = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        connection.exec_driver_sql(statement)
     admin.dispose()
-    return make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
 
 
 def _one_shop(engine: Engine) -> int:

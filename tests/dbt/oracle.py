@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 MIN_BUYERS = 5
 NOT_SCORED = (1, 1, 1, "potential", False)
@@ -34,10 +35,10 @@ def ntile(count: int, buckets: int) -> list[int]:
     ]
 
 
-def quintile_scores(values: Sequence[tuple[object, int]]) -> dict[int, int]:
+def quintile_scores(values: Sequence[tuple[Any, int]]) -> dict[int, int]:
     """Score by customer id for (value, customer id) pairs: the lowest bucket among equal values."""
-    ordered = sorted(values)  # type: ignore[type-var]  # values of one kind compare
-    lowest: dict[object, int] = {}
+    ordered = sorted(values)
+    lowest: dict[Any, int] = {}
     for (value, _), bucket in zip(ordered, ntile(len(ordered), 5), strict=True):
         lowest.setdefault(value, bucket)
     return {customer_id: lowest[value] for value, customer_id in ordered}

@@ -26,7 +26,7 @@ class Reader:
 
     def run(self) -> None:
         with psycopg.connect(self.url, autocommit=True) as connection:
-            while not self.stopped.is_set():
+            while not self.stopped.wait(0.002):
                 try:
                     rows = connection.execute(self.sql, prepare=False).fetchone()
                 except psycopg.Error as error:
@@ -62,22 +62,21 @@ def definition(warehouse: Warehouse, view: str) -> str:
 def test_readers_see_no_error_while_views_are_replaced_and_seeds_reloaded(
     warehouse: Warehouse, changed_project: Changed
 ) -> None:
-    # The stock materialization drops the old view with cascade: "relation does not exist".
+    # dbt's stock materialization drops the old view with cascade: thousands of reads in this test
+    # failed with "relation does not exist", and readers could deadlock with it.
     before = definition(warehouse, "marts.customer_rfm")
     project = changed_project(
         {
             "customer_rfm.sql": ALIKE,
-            "stg_shopify__customers.sql": ("deleted_at is not null", "not deleted_at is null"),
+            "stg_shopify__customers.sql": ("    deleted_at\n", "    deleted_at,\n    loaded_at\n"),
         }
     )
     with reading(warehouse) as reader:
-        log = warehouse.dbt(
-            "build", "--exclude-resource-type", "test", "unit_test", project=project
-        )
-    assert "OK created sql view model marts.customer_rfm" in log
+        warehouse.dbt("build", "--exclude-resource-type", "test", "unit_test", project=project)
     assert reader.errors == []
     assert reader.reads > 100
     assert definition(warehouse, "marts.customer_rfm") != before
+    assert warehouse.scalar("SELECT count(loaded_at) FROM staging.stg_shopify__customers") == 12
 
 
 def test_a_broken_contract_stops_the_model_and_leaves_its_view(
@@ -92,16 +91,13 @@ def test_a_broken_contract_stops_the_model_and_leaves_its_view(
     assert definition(warehouse, "marts.customer_segments") == before
 
 
-def test_a_new_last_column_is_added_in_place_and_a_removed_one_rebuilds(
+def test_a_removed_column_has_the_view_and_those_on_it_rebuilt(
     warehouse: Warehouse, changed_project: Changed
 ) -> None:
-    oid = "SELECT 'staging.stg_crm__shops'::regclass::oid"
-    before = warehouse.scalar(oid)
-    wider = changed_project(
-        {"stg_crm__shops.sql": ("    baseline_at\n", "    baseline_at,\n    accent_color\n")}
+    project = changed_project(
+        {"stg_crm__rfm_runs.sql": ("    computed_at,\n    decided_at\n", "    decided_at\n")}
     )
-    warehouse.dbt("run", "--select", "stg_crm__shops", project=wider)
-    assert warehouse.scalar(oid) == before
-    assert warehouse.scalar("SELECT accent_color FROM staging.stg_crm__shops")
-    warehouse.dbt("run", "--select", "stg_crm__shops")
-    assert warehouse.scalar(oid) != before
+    warehouse.dbt("run", "--select", "stg_crm__rfm_runs+", project=project)
+    assert "computed_at" not in definition(warehouse, "staging.stg_crm__rfm_runs")
+    assert warehouse.scalar("SELECT count(*) FROM marts.customers") == 12
+    assert warehouse.scalar("SELECT count(*) FROM marts.rfm_boundaries") == 12
