@@ -1,7 +1,6 @@
 """Is anything due? Cheap index look-ups for whoever starts activation runs."""
 
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -74,7 +73,7 @@ SECONDS_UNTIL_NEXT = text("""
 -- Returns seconds until the next enrolment, message, batch, refresh or webhook is due; NULL when
 -- nothing waits. Changes nothing. Indexes as above.
 SELECT
-    extract(
+    CAST(extract(
         EPOCH FROM least(
             (
                 SELECT min(enrollments.due_at - shops.clock_offset - :now)
@@ -105,7 +104,7 @@ SELECT
                 WHERE inbox.state IN ('received', 'failed')
             )
         )
-    )
+    ) AS double precision)
 """)
 
 
@@ -121,9 +120,9 @@ def steps_due(session: Session, *, now: datetime) -> bool:
 
 def seconds_until_next(session: Session, *, now: datetime, horizon: timedelta) -> float | None:
     """Seconds until the next thing is due (0: already); None when nothing is within `horizon`."""
-    seconds: Decimal | None = session.execute(
+    seconds: float | None = session.execute(
         SECONDS_UNTIL_NEXT, {"now": now, "horizon": horizon}
     ).scalar_one()
-    if seconds is None or float(seconds) > horizon.total_seconds():
+    if seconds is None or seconds > horizon.total_seconds():
         return None
-    return max(0.0, float(seconds))
+    return max(0.0, seconds)
