@@ -8,7 +8,7 @@ DEV := .venv/.dev
 NODE_MODULES := node_modules/.installed
 FRONTEND := webapp/static/build/manifest.json
 FRONTEND_SOURCES := package.json $(shell find webapp/frontend webapp/templates -type f 2>/dev/null)
-COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url \
+COMPILE := $(BIN)/uv pip compile --quiet --system-certs --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --universal --python-version 3.11
 say = @printf '==> %s\n' $(1) >&2
 
@@ -88,10 +88,10 @@ $(DEV): $(RUNTIME) requirements/dev.txt
 
 $(NODE_MODULES): $(RUNTIME) package.json package-lock.json
 	$(call say,"Installing front-end packages")
-	@$(BIN)/python -m ops.node ci --no-audit --no-fund
+	@$(BIN)/python -m ops.node ci --no-audit --no-fund >&2
 	@touch $@
 
 $(FRONTEND): $(NODE_MODULES) $(FRONTEND_SOURCES)
 	$(call say,"Building the front end")
-	@$(BIN)/python -m ops.node run build >&2
+	@$(BIN)/python -m ops.node run --silent build >&2
 	@touch $@

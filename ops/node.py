@@ -44,7 +44,7 @@ def _npm(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     binaries = node_folder()
     path = f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"
     command = [str(binaries / "npm"), *arguments, "--loglevel=error"]
-    return command, os.environ | {"PATH": path}
+    return command, os.environ | {"PATH": path, "NPM_CONFIG_UPDATE_NOTIFIER": "false"}
 
 
 def _is_usable(node: Path) -> bool:
