@@ -18,7 +18,7 @@ import httpx
 from activation.automation.presets import WELCOME
 from activation.automation.switching import set_delay, switch_on
 from activation.cycle import Cycle, run_due
-from activation.provider import provider_from
+from activation.provider.resend import ResendProvider
 from core.clock import SystemClock
 from core.database import SessionFactory, session_scope
 from core.paths import PROJECT_ROOT
@@ -121,7 +121,7 @@ def _run_directly(
     with session_scope(factory) as session:
         shop = shop_by_domain(session, domain)
         assert shop is not None
-    with provider_from(settings) as provider, client_for(shop, settings) as client:
+    with ResendProvider.from_settings(settings) as provider, client_for(shop, settings) as client:
         cycle = Cycle(
             factory=factory,
             settings=settings,

@@ -42,7 +42,7 @@ def shopify_client(shop_id: int) -> ShopifyClient:
         return client_for(shop, process_settings())
 
 
-class Runtime(dg.ConfigurableResource):  # type: ignore[type-arg] - generic over the value it yields
+class Runtime(dg.ConfigurableResource):  # type: ignore[type-arg]  # generic over the value it yields
     """Settings, database, clock and vendors for assets, ops and sensors."""
 
     @property

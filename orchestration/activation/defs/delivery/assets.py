@@ -10,7 +10,7 @@ import dagster as dg
 
 from activation.cycle import Cycle, run_due
 from activation.liveness import hold
-from activation.provider import provider_from
+from activation.provider.resend import ResendProvider
 from orchestration.shared.names import (
     DELIVERY,
     ENROLLMENTS,
@@ -45,7 +45,7 @@ _KINDS = {"postgres"}
 )
 def activation(
     context: dg.AssetExecutionContext, runtime: Runtime
-) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg] - generic over an in-memory value
+) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]  # generic over an in-memory value
     with hold(runtime.settings.listen_url) as alone, _stop_on_signal() as stop:
         if not alone:
             # The other run does everything due, this run's work included.
@@ -58,7 +58,7 @@ def activation(
 
 
 def _run(context: dg.AssetExecutionContext, runtime: Runtime, stop: Event) -> dict[str, int]:
-    with provider_from(runtime.settings) as provider:
+    with ResendProvider.from_settings(runtime.settings) as provider:
         report = run_due(
             Cycle(
                 factory=runtime.factory,

@@ -65,7 +65,7 @@ class SyncConfig(dg.Config):
 )
 def shopify_raw(
     context: dg.AssetExecutionContext, config: SyncConfig, runtime: Runtime
-) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg] - generic over an in-memory value
+) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]  # generic over an in-memory value
     with session_scope(runtime.factory) as session:
         shop = shop_by_domain(session, context.partition_key)
         if shop is None:

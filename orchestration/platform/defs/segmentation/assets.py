@@ -20,7 +20,7 @@ from orchestration.shared.runtime import Runtime
 )
 def segment_memberships(
     context: dg.AssetExecutionContext, runtime: Runtime
-) -> dg.MaterializeResult:  # type: ignore[type-arg] - generic over an in-memory value
+) -> dg.MaterializeResult:  # type: ignore[type-arg]  # generic over an in-memory value
     reports: dict[str, ScoringReport] = {}
     failures: dict[str, str] = {}
     with session_scope(runtime.factory) as session:
