@@ -13,7 +13,6 @@ from core.models import Shop
 from core.models.enums import ObjectType
 from core.shopify.rest import (
     BodyError,
-    WebhookCustomer,
     other_shop,
     read_customer,
     read_json,
@@ -40,28 +39,27 @@ def apply_webhook(session: Session, shop: Shop, topic: str, body: bytes, *, at: 
 
 
 def _order(session: Session, shop: Shop, body: bytes, at: datetime) -> None:
+    """The customer, then the order, then what must be read: locks in the order all take them."""
     found = read_order(body)
-    if found.customer:
-        _apply_customer(session, shop, found.customer, at)
-    if found.is_partial:
-        _refresh_order(session, shop, found.order_id, "partial body", at)
-        return
-    rows = [order_row(found.order)]
-    lines = [line_row(line, found.order_id) for line in found.lines]
-    contested = orders.apply_few(session, shop.shop_id, rows, lines, at=at)
-    if contested:
+    shop_id, customer = shop.shop_id, found.customer
+    asks_consent = customer is not None and customers.apply_webhook(session, shop_id, customer)
+    reason = "partial body"
+    if not found.is_partial:
+        rows = [order_row(found.order)]
+        lines = [line_row(line, found.order_id) for line in found.lines]
+        contested = orders.apply_few(session, shop_id, rows, lines, at=at)
         # Two changes within one second arrive in any order; only Shopify knows the last.
-        _refresh_order(session, shop, found.order_id, "two states at one time", at)
+        reason = "two states at one time" if contested else ""
+    if customer is not None and asks_consent:
+        _refresh_customer(session, shop, customer.customer_id, at)
+    if reason:
+        _refresh_order(session, shop, found.order_id, reason, at)
 
 
 def _customer(session: Session, shop: Shop, body: bytes, at: datetime) -> None:
-    _apply_customer(session, shop, read_customer(body), at)
-
-
-def _apply_customer(session: Session, shop: Shop, customer: WebhookCustomer, at: datetime) -> None:
+    customer = read_customer(body)
     if customers.apply_webhook(session, shop.shop_id, customer):
-        ids = [customer.customer_id]
-        request(session, shop.shop_id, ObjectType.CUSTOMER, ids, "consent unknown", at=at)
+        _refresh_customer(session, shop, customer.customer_id, at)
 
 
 def _refund(session: Session, shop: Shop, body: bytes, at: datetime) -> None:
@@ -74,6 +72,10 @@ def _edit(session: Session, shop: Shop, body: bytes, at: datetime) -> None:
     edit = read_json(body).get("order_edit")
     order_id = edit.get("order_id") if isinstance(edit, dict) else None
     _refresh_order(session, shop, _positive_number(order_id, "order_edit.order_id"), "edit", at)
+
+
+def _refresh_customer(session: Session, shop: Shop, customer_id: int, at: datetime) -> None:
+    request(session, shop.shop_id, ObjectType.CUSTOMER, [customer_id], "consent unknown", at=at)
 
 
 def _refresh_order(session: Session, shop: Shop, order_id: int, reason: str, at: datetime) -> None:

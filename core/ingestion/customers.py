@@ -11,15 +11,15 @@ from core.ingestion.rows import CUSTOMER_COLUMNS, Row, records, recordset
 from core.ingestion.statements import statement
 from core.shopify.rest import WebhookCustomer
 
-_BULK: Final = {"customers": "staged_customers AS staged"}
-_FEW: Final = {"customers": recordset("customers", "staged", CUSTOMER_COLUMNS)}
+_BULK: Final = "staged_customers AS staged"
+_FEW: Final = recordset("customers", "staged", CUSTOMER_COLUMNS)
 
 
 def apply_whole(session: Session, shop_id: int, customers: Sequence[Row]) -> None:
     """Customers as GraphQL answers them, consent and tags included; older ones change nothing."""
     if customers:
         session.execute(
-            statement("upsert_customers", _FEW),
+            statement("upsert_customers", customers=_FEW),
             {"shop_id": shop_id, "customers": records(customers, CUSTOMER_COLUMNS)},
         )
 
@@ -27,7 +27,7 @@ def apply_whole(session: Session, shop_id: int, customers: Sequence[Row]) -> Non
 def apply_bulk(session: Session, shop_id: int) -> None:
     """What was copied into `staged_customers`."""
     session.execute(text("ANALYZE staged_customers"))
-    session.execute(statement("upsert_customers", _BULK), {"shop_id": shop_id})
+    session.execute(statement("upsert_customers", customers=_BULK), {"shop_id": shop_id})
 
 
 def apply_webhook(session: Session, shop_id: int, customer: WebhookCustomer) -> bool:

@@ -29,11 +29,8 @@ class StagedOrders:
     parameters: dict[str, Any] = field(default_factory=dict)
 
     def run(self, session: Session, name: str, shop_id: int, **values: Any) -> Result[Any]:
-        relations = {"orders": self.orders, "lines": self.lines}
-        parameters = {"shop_id": shop_id, **self.parameters, **values}
-        sql = statement(name, relations)
-        named = sql.compile().params
-        return session.execute(sql, {key: parameters[key] for key in named})
+        sql = statement(name, orders=self.orders, lines=self.lines)
+        return session.execute(sql, {"shop_id": shop_id, **self.parameters, **values})
 
 
 BULK: Final = StagedOrders("staged_orders AS staged", "staged_lines AS staged_line")
@@ -102,7 +99,7 @@ def apply_bulk(session: Session, shop_id: int, *, sync_run_id: int, at: datetime
 
 def _fill_touched(session: Session, shop_id: int) -> None:
     """The touched customers, kept in the database: a file may touch millions."""
-    found = statement("touched_customers", {"orders": BULK.orders})
+    found = statement("touched_customers", orders=BULK.orders)
     session.execute(text(f"INSERT INTO touched_customers {found.text}"), {"shop_id": shop_id})
     session.execute(text("ANALYZE touched_customers"))
 

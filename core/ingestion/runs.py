@@ -1,5 +1,6 @@
 """The rows that say how a sync goes, and the lock that says whether one is alive."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from core.errors import EcomCRMError, TransientError
 from core.ingestion.staging import Counts
 from core.models import RejectedLine, Shop, SyncCursor, SyncRun
 from core.models.enums import ObjectType, SyncKind, SyncState
+
+log = logging.getLogger(__name__)
 
 PROGRESS_SECONDS: Final = 0.5
 REJECTS_AT_ONCE: Final = 200
@@ -106,12 +109,16 @@ def complete(factory: SessionFactory, shop_id: int, sync_run_id: int, *, clock: 
 def fail(
     factory: SessionFactory, shop_id: int, sync_run_id: int, *, error: BaseException, clock: Clock
 ) -> None:
-    with session_scope(factory) as session:
-        session.execute(
-            update(SyncRun)
-            .where(SyncRun.shop_id == shop_id, SyncRun.sync_run_id == sync_run_id)
-            .values(state=SyncState.FAILED, finished_at=clock.now(), error=in_words(error))
-        )
+    """Say so in the row; where even that fails, the next sync finds it and says it died."""
+    try:
+        with session_scope(factory) as session:
+            session.execute(
+                update(SyncRun)
+                .where(SyncRun.shop_id == shop_id, SyncRun.sync_run_id == sync_run_id)
+                .values(state=SyncState.FAILED, finished_at=clock.now(), error=in_words(error))
+            )
+    except SQLAlchemyError as trouble:
+        log.warning("Sync %d could not be marked as failed: %s", sync_run_id, type(trouble))
 
 
 def in_words(error: BaseException) -> str:

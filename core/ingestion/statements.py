@@ -4,7 +4,6 @@ A statement works on a relation: a staging table for a bulk file, or rows passed
 few objects of a webhook or a read. `$name$` in a file is where the relation goes.
 """
 
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -26,15 +25,15 @@ _IS_NEWER: Final = (
 )
 
 
-def statement(name: str, relations: Mapping[str, str] | None = None) -> TextClause:
+@cache
+def statement(name: str, **relations: str) -> TextClause:
     """The statement `name`.sql over the given relations (`$key$` → SQL of ours, never a value)."""
     sql = _read(name)
-    for key, relation in (relations or {}).items():
+    for key, relation in relations.items():
         sql = sql.replace(f"${key}$", relation)
     return text(sql)
 
 
-@cache
 def _read(name: str) -> str:
     """Without its comment lines: SQLAlchemy would take `:word` in them for a bind parameter."""
     lines = (_FOLDER / f"{name}.sql").read_text().splitlines()

@@ -53,7 +53,7 @@ def lock(session: Session, shop_id: int, customer_ids: Sequence[int]) -> None:
 def lock_touched(session: Session, shop_id: int, touched: Touched) -> None:
     for name in ("insert_statistics", "lock_statistics"):
         session.execute(
-            statement(name, {"touched": touched.relation}),
+            statement(name, touched=touched.relation),
             {"shop_id": shop_id, **touched.parameters},
         )
 
@@ -70,7 +70,7 @@ def recompute_touched(
     session: Session, shop_id: int, touched: Touched, *, touched_at: datetime
 ) -> None:
     session.execute(
-        statement("recompute_statistics", {"touched": touched.relation}),
+        statement("recompute_statistics", touched=touched.relation),
         {"shop_id": shop_id, "touched_at": touched_at, **touched.parameters},
     )
 

@@ -76,7 +76,10 @@ class ShopifyClient:
         self._base = base_url.format(shop=domain).rstrip("/")
         self._sleep = sleep
         self._http = httpx.Client(
-            transport=transport, timeout=TIMEOUT, headers={"User-Agent": "EcomCRM"}
+            transport=transport,
+            timeout=TIMEOUT,
+            headers={"User-Agent": "EcomCRM"},
+            trust_env=self._base.startswith("https://"),  # no proxy to a stand-in on this machine
         )
         self._bucket = CostBucket(monotonic)
         self._tokens = TokenSource(

@@ -191,7 +191,7 @@ def _order(rest: RestOrder) -> WebhookOrder:
     number = _number(rest.id, rest.admin_graphql_api_id, "Order")
     current = _bag(rest.current_total_price_set, rest.current_total_price, rest.currency)
     original = _bag(rest.total_price_set, rest.total_price, rest.currency)
-    refunded = _refunded(rest.refunds, current.shop_money.currency_code)
+    refunded = _refunded(rest, current.shop_money.currency_code)
     customer = rest.customer if isinstance(rest.customer, RestCustomer) else None
     known = _customer(customer, seen_at=rest.created_at) if customer else None
     order = Order(
@@ -277,10 +277,12 @@ def _money_bag(amount: Decimal, currency: str) -> MoneyBag:
     return MoneyBag(shop_money=Money(amount=f"{amount:f}", currency_code=currency))
 
 
-def _refunded(refunds: list[RestRefund], currency: str) -> Decimal | None:
+def _refunded(order: RestOrder, currency: str) -> Decimal | None:
     """The sum of what was paid back, in the shop's currency; None when the body does not tell."""
     total = Decimal(0)
-    for refund in refunds:
+    if not order.refunds and order.financial_status in ("refunded", "partially_refunded"):
+        return None
+    for refund in order.refunds:
         if refund.transactions is UNSET:
             return None
         for transaction in refund.transactions:
