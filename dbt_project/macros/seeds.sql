@@ -1,12 +1,16 @@
 {#-
 A seed is replaced row by row. The stock `truncate` shows an empty table to a transaction that began
-earlier, and through the views every customer without a segment.
+earlier, and through the views every customer without a segment. The lock lets readers through and
+keeps two builds from each inserting beside the other's rows.
 -#}
 {% macro postgres__reset_csv_table(model, full_refresh, old_relation, agate_table) %}
     {%- if full_refresh -%}
         {{ return(default__reset_csv_table(model, full_refresh, old_relation, agate_table)) }}
     {%- endif -%}
-    {%- set sql = 'delete from ' ~ old_relation.render() -%}
+    {%- set sql -%}
+        lock table {{ old_relation.render() }} in share row exclusive mode;
+        delete from {{ old_relation.render() }}
+    {%- endset -%}
     {%- call statement('delete_rows') -%}{{ sql }}{%- endcall -%}
     {{ return(sql) }}
 {% endmacro %}

@@ -125,6 +125,20 @@ def test_all_equal_buyers_score_1_1_1_and_are_lost_not_unscored(
     assert set(found(engine, shop_id).values()) == {(1, 1, 1, "lost", True)}
 
 
+def test_a_shop_that_reached_five_buyers_after_the_run_waits_for_the_next_one(
+    engine: Engine, marts: Marts
+) -> None:
+    # The run had no boundaries for it; scoring by none made every customer 1/1/1 and `lost`.
+    four = [person(n, n, n, n) for n in range(1, 5)]
+    with engine.begin() as connection:
+        [shop_id] = add_shops(connection, [four])
+    marts.compute_boundaries("run-1", AS_OF)
+    with engine.begin() as connection:
+        add_people(connection, shop_id, [person(5, 5, 5, 5)])
+        decide(connection, shop_id, "run-1", buyer_count=5)
+    assert set(found(engine, shop_id).values()) == {NOT_SCORED}
+
+
 def test_one_order_customers_never_differ_in_frequency(engine: Engine, marts: Marts) -> None:
     people = [person(n, 1 if n < 90 else 3, n, n) for n in range(100)]
     [shop_id] = score_shops(engine, marts, [people])

@@ -1,5 +1,5 @@
--- Buckets first, over a total order (customer_id), else equal values would fall where they may. Then
--- the tie rule: equal values score alike, the lowest bucket among them. Score follows bucket one
+-- Buckets over a total order (customer_id), else equal values would fall where they may. Then the
+-- tie rule: equal values score alike, the lowest bucket among them. Score follows bucket one
 -- dimension at a time, so that one sort serves both: 3 sorts of all buyers instead of 6.
 with buyers as (
 

@@ -12,7 +12,7 @@ with customers as (
         accepted.recency_cuts,
         accepted.frequency_cuts,
         accepted.monetary_cuts,
-        coalesce(accepted.has_enough_buyers and statistics.order_count > 0, false) as is_scored
+        coalesce(accepted.shop_id is not null and statistics.order_count > 0, false) as is_scored
     from {{ ref('stg_shopify__customers') }} as customers
     left join {{ ref('stg_shopify__customer_statistics') }} as statistics
         on

@@ -42,22 +42,31 @@ shops as (
 
 ),
 
--- Ties leave scores out: nobody at 2 but somebody at 3 gives both the same bound; nobody at 5 gives
--- 5 no row.
+-- Ties leave scores out. Nobody at 2 but somebody at 3 gives both the same bound; nobody at 5 gives
+-- it none, and a row that says so: else "nobody" and "never computed" would look alike.
 boundaries as (
 
     select
-        smallest.shop_id,
-        smallest.dimension,
+        shops.shop_id,
+        shops.buyer_count,
+        dimensions.dimension,
         scores.score,
         min(smallest.lower_bound) as lower_bound,
         min(smallest.lower_bound_at) as lower_bound_at
-    from smallest
-    inner join generate_series(2, 5) as scores (score)
-        on smallest.score >= scores.score
+    from shops
+    cross join (
+        values ('recency'), ('frequency'), ('monetary')
+    ) as dimensions (dimension)
+    cross join generate_series(2, 5) as scores (score)
+    left join smallest
+        on
+            shops.shop_id = smallest.shop_id
+            and dimensions.dimension = smallest.dimension
+            and scores.score <= smallest.score
     group by
-        smallest.shop_id,
-        smallest.dimension,
+        shops.shop_id,
+        shops.buyer_count,
+        dimensions.dimension,
         scores.score
 
 )
@@ -69,11 +78,9 @@ select
     boundaries.score::smallint as score,
     boundaries.lower_bound::numeric(20, 4) as lower_bound,
     boundaries.lower_bound_at,
-    shops.buyer_count::bigint as buyer_count,
+    boundaries.buyer_count::bigint as buyer_count,
     {{ as_of() }} as computed_at
 from boundaries
-inner join shops
-    on boundaries.shop_id = shops.shop_id
 {% if is_incremental() %}
 where
     boundaries.shop_id not in (
