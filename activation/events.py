@@ -87,9 +87,8 @@ def match_stored(factory: SessionFactory, *, clock: Clock, limit: int = 500) -> 
     """Try stored events again; what finds no message for a day is not ours."""
     states: list[EventState] = []
     with session_scope(factory) as session:
-        claimed = session.execute(CLAIM_STORED, {"limit": limit}).tuples().all()
-        for provider, event_id in claimed:
-            event = _lock_event(session, provider, event_id)
+        for row in session.execute(CLAIM_STORED, {"limit": limit}).all():
+            event = _lock_event(session, row.provider, row.event_id)
             _apply(session, event, now=clock.now())
             states.append(event.state)
     return MatchReport(

@@ -142,7 +142,7 @@ def _decide(
     is_first = _is_first_scoring(session, shop_id)
     with session.begin_nested() as savepoint:
         accepted = decided(GateState.ACCEPTED, None, None)
-        swing = Swing(*session.execute(READ_SWING, {"shop_id": shop_id}).tuples().one())
+        swing = _read_swing(session, shop_id)
         reason = None if is_first else judge_swing(swing)
         if reason is None:
             accepted.moved_count = swing.moved
@@ -150,6 +150,11 @@ def _decide(
             return accepted
         savepoint.rollback()
     return decided(GateState.HELD, reason, swing.moved)
+
+
+def _read_swing(session: Session, shop_id: int) -> Swing:
+    row = session.execute(READ_SWING, {"shop_id": shop_id}).one()
+    return Swing(members=row.members, moved=row.moved)
 
 
 def _last_accepted(session: Session, shop_id: int) -> Figures | None:

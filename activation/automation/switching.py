@@ -33,7 +33,15 @@ class LoadedAutomation:
 def load_automations(session: Session, shop_id: int) -> list[LoadedAutomation]:
     """All automations of the shop, by key."""
     rows = session.execute(
-        select(Automation, AutomationVersion.definition)
+        select(
+            Automation.automation_id,
+            Automation.key,
+            Automation.name,
+            Automation.current_version,
+            Automation.is_active,
+            Automation.switched_on_at,
+            AutomationVersion.definition,
+        )
         .join(
             AutomationVersion,
             (AutomationVersion.shop_id == Automation.shop_id)
@@ -45,15 +53,15 @@ def load_automations(session: Session, shop_id: int) -> list[LoadedAutomation]:
     )
     return [
         LoadedAutomation(
-            automation_id=automation.automation_id,
-            key=automation.key,
-            name=automation.name,
-            version=automation.current_version,
-            definition=read_definition(definition),
-            is_active=automation.is_active,
-            switched_on_at=automation.switched_on_at,
+            automation_id=row.automation_id,
+            key=row.key,
+            name=row.name,
+            version=row.current_version,
+            definition=read_definition(row.definition),
+            is_active=row.is_active,
+            switched_on_at=row.switched_on_at,
         )
-        for automation, definition in rows.tuples()
+        for row in rows
     ]
 
 

@@ -146,11 +146,11 @@ def _load_steps(
             AutomationVersion.shop_id == shop_id,
             tuple_(AutomationVersion.automation_id, AutomationVersion.version).in_(versions),
         )
-    ).tuples()
+    )
     return {
-        (automation_id, version, step.step_key): (key, step)
-        for key, automation_id, version, definition in rows
-        for step in read_definition(definition).steps
+        (row.automation_id, row.version, step.step_key): (row.key, step)
+        for row in rows
+        for step in read_definition(row.definition).steps
         if isinstance(step, SendEmail)
     }
 

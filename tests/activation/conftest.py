@@ -1,0 +1,27 @@
+import pytest
+
+from core.clock import MovableClock
+from core.database import SessionFactory
+from core.settings import Settings
+from tests.activation.fake_provider import FakeProvider
+from tests.activation.world import World
+
+
+@pytest.fixture
+def provider() -> FakeProvider:
+    return FakeProvider()
+
+
+@pytest.fixture
+def world(
+    session_factory: SessionFactory,
+    settings: Settings,
+    clock: MovableClock,
+    provider: FakeProvider,
+    marts: object,
+) -> World:
+    """A synced shop with the welcome flow on and its delay at zero, at noon."""
+    world = World(session_factory, settings, clock, provider)
+    world.shop_id = world.add_shop()
+    world.switch_welcome_on()
+    return world

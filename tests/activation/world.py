@@ -1,0 +1,254 @@
+"""A made-up shop in the real tables, written through core's own statistics, and a way to run."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import orjson
+from sqlalchemy import select, text, update
+
+from activation.automation.presets import WELCOME, seed_presets
+from activation.automation.switching import set_delay, switch_on
+from activation.cycle import Cycle, CycleReport, run_due
+from core.clock import MovableClock
+from core.database import SessionFactory, session_scope
+from core.ingestion import statistics
+from core.models import (
+    Customer,
+    Enrollment,
+    Message,
+    MessageBatch,
+    Order,
+    OrderLine,
+    Shop,
+)
+from core.models.enums import ConsentState, MessageState
+from core.settings import Settings
+from core.shopify.client import ShopifyClient
+from tests.activation.fake_provider import FakeProvider
+
+ADDRESS = "Nordlicht Keramik GmbH\nLange Reihe 12\n20099 Hamburg"
+
+
+def no_shopify(shop_id: int) -> ShopifyClient:
+    raise AssertionError(f"shop {shop_id} asked for Shopify")
+
+
+@dataclass
+class World:
+    """One shop, synced and with a baseline an hour ago; everything happens at `clock`."""
+
+    factory: SessionFactory
+    settings: Settings
+    clock: MovableClock
+    provider: FakeProvider
+    shop_id: int = 0
+    next_order: int = 5000
+    naps: list[float] = field(default_factory=list)
+
+    @property
+    def now(self) -> datetime:
+        return self.clock.now()
+
+    def add_shop(self, **columns: Any) -> int:
+        with session_scope(self.factory) as session:
+            shop = Shop(
+                **{
+                    "domain": f"shop-{self.next_order}.myshopify.com",
+                    "name": "Nordlicht Keramik",
+                    "currency": "EUR",
+                    "time_zone": "Europe/Berlin",
+                    "client_id": "id",
+                    "client_secret_encrypted": "x",
+                    "sender_name": "Nordlicht Keramik",
+                    "sender_address": "hello@mail.example.com",
+                    "reply_to": "shop@example.com",
+                    "postal_address": ADDRESS,
+                    "first_sync_started_at": self.now - timedelta(hours=2),
+                    "first_sync_completed_at": self.now - timedelta(hours=1),
+                    "baseline_at": self.now - timedelta(hours=1),
+                    **columns,
+                }
+            )
+            session.add(shop)
+            session.flush()
+            seed_presets(session, shop.shop_id, now=self.now)
+            self.next_order += 1
+            return shop.shop_id
+
+    def switch_welcome_on(self, *, delay: timedelta = timedelta(), shop_id: int = 0) -> None:
+        with session_scope(self.factory) as session:
+            shop_id = shop_id or self.shop_id
+            set_delay(session, shop_id, WELCOME, "delay", delay, now=self.now)
+            switch_on(session, shop_id, WELCOME, now=self.now)
+
+    def add_customer(self, customer_id: int, *, shop_id: int = 0, **columns: Any) -> int:
+        with session_scope(self.factory) as session:
+            session.add(
+                Customer(
+                    **{
+                        "shop_id": shop_id or self.shop_id,
+                        "customer_id": customer_id,
+                        "email": f"c{customer_id}@example.com",
+                        "first_name": "Anna",
+                        "consent_state": ConsentState.SUBSCRIBED,
+                        "consent_updated_at": self.now - timedelta(days=1),
+                        "created_at": self.now,
+                        "updated_at": self.now,
+                        **columns,
+                    }
+                )
+            )
+        return customer_id
+
+    def add_customers(self, numbers: Sequence[int], **columns: Any) -> None:
+        for number in numbers:
+            self.add_customer(number, **columns)
+
+    def place_order(
+        self, customer_id: int | None, *, shop_id: int = 0, lines: int = 2, **columns: Any
+    ) -> int:
+        """One order, written as the webhook path does: statistics locked, then recomputed."""
+        shop_id = shop_id or self.shop_id
+        order_id = self.next_order
+        self.next_order += 1
+        touched = [] if customer_id is None else [customer_id]
+        with session_scope(self.factory) as session:
+            statistics.lock(session, shop_id, touched)
+            session.add(
+                Order(
+                    **{
+                        "shop_id": shop_id,
+                        "order_id": order_id,
+                        "name": f"#{order_id}",
+                        "customer_id": customer_id,
+                        "created_at": self.now,
+                        "updated_at": self.now,
+                        "processed_at": self.now,
+                        "is_test": False,
+                        "financial_status": "PAID",
+                        "currency": "EUR",
+                        "current_total": Decimal("49.90"),
+                        "original_total": Decimal("49.90"),
+                        "refunded_total": Decimal(0),
+                        **columns,
+                    }
+                )
+            )
+            for number in range(lines):
+                session.add(
+                    OrderLine(
+                        shop_id=shop_id,
+                        line_id=order_id * 10 + number,
+                        order_id=order_id,
+                        title=f"Becher {number}",
+                        variant_title="Blau",
+                        quantity=1,
+                        current_quantity=1,
+                        unit_price=Decimal("24.95"),
+                        currency="EUR",
+                    )
+                )
+            session.flush()
+            statistics.recompute(session, shop_id, touched, touched_at=datetime.now(self.now.tzinfo))
+        return order_id
+
+    def change_order(self, order_id: int, **columns: Any) -> None:
+        with session_scope(self.factory) as session:
+            order = session.scalars(select(Order).where(Order.order_id == order_id)).one()
+            touched = [each for each in {order.customer_id, columns.get("customer_id")} if each]
+            statistics.lock(session, order.shop_id, touched)
+            for name, value in columns.items():
+                setattr(order, name, value)
+            session.flush()
+            statistics.recompute(
+                session, order.shop_id, touched, touched_at=datetime.now(self.now.tzinfo)
+            )
+
+    def buyers(self, numbers: Sequence[int], **columns: Any) -> None:
+        """Subscribed customers with one order each."""
+        for number in numbers:
+            self.add_customer(number, **columns)
+            self.place_order(number)
+
+    def cycle(self, **options: Any) -> Cycle:
+        return Cycle(
+            **{
+                "factory": self.factory,
+                "settings": self.settings,
+                "clock": self.clock,
+                "provider": self.provider,
+                "client_of": no_shopify,
+                "run_id": "run-1",
+                "stop": lambda: False,
+                "sleep": self.naps.append,
+                "patience": timedelta(),
+                **options,
+            }
+        )
+
+    def run(self, **options: Any) -> CycleReport:
+        report = run_due(self.cycle(**options))
+        return report
+
+    def run_cleanly(self, **options: Any) -> CycleReport:
+        report = self.run(**options)
+        assert report.failures == []
+        return report
+
+    def end_leases(self) -> None:
+        """As if the lease time of every dead worker had passed."""
+        self.execute(
+            "UPDATE crm.message_batches SET lease_until = clock_timestamp() WHERE state = 'open'"
+        )
+
+    def execute(self, sql: str, **values: Any) -> None:
+        with session_scope(self.factory) as session:
+            session.execute(text(sql), values)
+
+    def messages(self) -> list[Message]:
+        with session_scope(self.factory) as session:
+            return list(session.scalars(select(Message).order_by(Message.message_id)))
+
+    def message(self) -> Message:
+        [message] = self.messages()
+        return message
+
+    def states(self) -> list[str]:
+        return sorted(message.state.value for message in self.messages())
+
+    def batches(self) -> list[MessageBatch]:
+        with session_scope(self.factory) as session:
+            return list(session.scalars(select(MessageBatch).order_by(MessageBatch.batch_id)))
+
+    def enrollments(self) -> list[Enrollment]:
+        with session_scope(self.factory) as session:
+            return list(session.scalars(select(Enrollment).order_by(Enrollment.enrollment_id)))
+
+    def set_customer(self, customer_id: int, **columns: Any) -> None:
+        with session_scope(self.factory) as session:
+            session.execute(
+                update(Customer).where(Customer.customer_id == customer_id).values(**columns)
+            )
+
+    def set_shop(self, **columns: Any) -> None:
+        with session_scope(self.factory) as session:
+            session.execute(update(Shop).where(Shop.shop_id == self.shop_id).values(**columns))
+
+    def assert_each_sent_once(self, customer_ids: Sequence[int]) -> None:
+        """Counted at the provider, not in our tables."""
+        assert sorted(self.provider.addresses()) == sorted(
+            f"c{number}@example.com" for number in customer_ids
+        )
+        wanted = {MessageState.SENT, MessageState.DELIVERED}
+        assert all(message.state in wanted for message in self.messages())
+
+
+def mails(body: bytes) -> list[dict[str, Any]]:
+    parsed: list[dict[str, Any]] = orjson.loads(body)
+    return parsed
+
+
+Hook = Callable[[str], None]
