@@ -4,65 +4,57 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
 from pathlib import Path
+
+USAGE = """usage: python -m sandbox serve --port P --state DIR --schema FILE
+       python -m sandbox generate FOLDER [--customers N] [--seed N] [--end YYYY-MM-DD]
+       python -m sandbox uci PARQUET FOLDER [--shift-to YYYY-MM-DD]
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0 done, 2 asked wrongly (argparse's own too), 1 for bad input data."""
-    args = _parser().parse_args(argv)
-    run = {"serve": _serve, "generate": _generate, "uci": _uci}[args.command]
-    return run(args)
+    """Exit status: 0 done, 2 asked wrongly; the data tools add their own."""
+    args = sys.argv[1:] if argv is None else list(argv)
+    commands = {"serve": _serve, "generate": _generate, "uci": _uci}
+    if not args or args[0] not in commands:
+        asked_for_help = args[:1] in (["-h"], ["--help"])
+        (sys.stdout if asked_for_help else sys.stderr).write(USAGE)
+        return 0 if asked_for_help else 2
+    return commands[args[0]](args[1:])
 
 
-def _parser() -> argparse.ArgumentParser:
+def _serve(args: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="sandbox", description="Stand-ins for Shopify and Resend; see docs/sandbox.md."
+        prog="python -m sandbox serve", description="Run the stand-ins; see docs/sandbox.md."
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    serve = commands.add_parser("serve", help="run the stand-ins until stopped")
-    serve.add_argument("--port", type=int, required=True)
-    serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--state", type=Path, required=True, help="folder that holds all state")
-    serve.add_argument("--schema", type=Path, required=True, help="Admin schema, e.g. .json.gz")
-    generate = commands.add_parser("generate", help="make up a shop folder")
-    generate.add_argument("folder", type=Path)
-    generate.add_argument("--customers", type=int, default=3000)
-    generate.add_argument("--seed", type=int, default=1)
-    generate.add_argument("--end", type=date.fromisoformat, help="last day; today by default")
-    uci = commands.add_parser("uci", help="turn the UCI Online Retail II file into a shop folder")
-    uci.add_argument("parquet", type=Path)
-    uci.add_argument("folder", type=Path)
-    uci.add_argument("--shift-to", type=date.fromisoformat, help="move the last day to this one")
-    return parser
-
-
-def _serve(args: argparse.Namespace) -> int:
-    from sandbox.config import ConfigError, from_environment  # noqa: PLC0415 - each command its own
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--state", type=Path, required=True, help="folder that holds all state")
+    parser.add_argument("--schema", type=Path, required=True, help="Admin schema, e.g. .json.gz")
+    asked = parser.parse_args(args)
+    # Imported here so that the data tools need neither a web server nor the schema library.
+    from sandbox.config import ConfigError, from_environment  # noqa: PLC0415
     from sandbox.serve import ServeError, serve  # noqa: PLC0415
 
     try:
         config = from_environment(os.environ)
-        serve(config, host=args.host, port=args.port, state=args.state, schema=args.schema)
+        serve(config, host=asked.host, port=asked.port, state=asked.state, schema=asked.schema)
     except (ConfigError, ServeError) as error:
         sys.stderr.write(f"sandbox: {error}\n")
         return 2
     return 0
 
 
-def _generate(args: argparse.Namespace) -> int:
-    from sandbox.generate import generate_shop  # noqa: PLC0415
+def _generate(args: Sequence[str]) -> int:
+    from sandbox.generate import main as generate  # noqa: PLC0415
 
-    end = args.end or datetime.now(UTC).date()
-    generate_shop(args.folder, customers=args.customers, seed=args.seed, end=end)
-    return 0
+    return generate(args)
 
 
-def _uci(args: argparse.Namespace) -> int:
-    from sandbox.uci import convert_uci  # noqa: PLC0415
+def _uci(args: Sequence[str]) -> int:
+    from sandbox.uci import main as uci  # noqa: PLC0415 - it needs pyarrow
 
-    convert_uci(args.parquet, args.folder, shift_to=args.shift_to)
-    return 0
+    return uci(args)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from graphql import GraphQLSchema
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,7 +26,6 @@ from sandbox.shopify import webhooks
 from sandbox.shopify.bulk import BulkJobs
 from sandbox.shopify.graphql import GraphqlEndpoint
 from sandbox.shopify.oauth import access_token
-from sandbox.shopify.schema import load_schema, version_of
 from sandbox.store import Store
 from sandbox.world import World
 
@@ -33,7 +33,14 @@ logger = logging.getLogger(__name__)
 Handler = Callable[[Call], Response]
 
 
-def open_world(config: Config, *, state: Path, schema: Path, clock: Clock | None = None) -> World:
+def open_world(
+    config: Config,
+    *,
+    state: Path,
+    schema: GraphQLSchema,
+    api_version: str,
+    clock: Clock | None = None,
+) -> World:
     """The store under `state` (made when it is not there), and everything that rests on it."""
     state.mkdir(parents=True, exist_ok=True)
     clock = clock or SystemClock()
@@ -48,8 +55,8 @@ def open_world(config: Config, *, state: Path, schema: Path, clock: Clock | None
         store=store,
         faults=faults,
         clock=clock,
-        schema=load_schema(schema),
-        api_version=version_of(schema),
+        schema=schema,
+        api_version=api_version,
         deliverer=Deliverer(store, faults, clock, signers),
         state=state,
     )

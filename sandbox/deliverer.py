@@ -49,7 +49,7 @@ class Deliverer:
         self._stopping.set()
         self._woken.set()
         self._thread.join()
-        self._pool.shutdown(wait=True)
+        self._pool.shutdown(wait=True, cancel_futures=True)
         self._client.close()
 
     def _run(self) -> None:

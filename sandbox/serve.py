@@ -8,6 +8,7 @@ import uvicorn
 from sandbox.app import build_app, open_world
 from sandbox.config import Config
 from sandbox.http import Protocol
+from sandbox.shopify.schema import load_schema, version_of
 
 
 class ServeError(Exception):
@@ -20,7 +21,9 @@ def serve(config: Config, *, host: str, port: int, state: Path, schema: Path) ->
         raise ServeError(f"no Shopify schema at {schema}; the set-up step puts it there")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    world = open_world(config, state=state, schema=schema)
+    world = open_world(
+        config, state=state, schema=load_schema(schema), api_version=version_of(schema)
+    )
     uvicorn.Server(server_config(build_app(world), host=host, port=port)).run()
 
 
