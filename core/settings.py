@@ -25,7 +25,7 @@ def _postgres_url(value: SecretStr) -> SecretStr:
         url = make_url(value.get_secret_value())
     except ArgumentError:
         raise ValueError("not a database URL (postgresql://user:password@host:port/name)") from None
-    if url.get_backend_name() != "postgresql":
+    if url.get_backend_name() not in ("postgresql", "postgres"):
         raise ValueError(f"must be a PostgreSQL URL, not {url.get_backend_name()}")
     return SecretStr(url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False))
 

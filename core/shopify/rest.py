@@ -22,6 +22,9 @@ Decoded = TypeVar("Decoded")
 LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+UNREADABLE: Final = (ValueError, RecursionError)  # msgspec's errors are ValueErrors
+
+
 class BodyError(ValueError):
     """The body cannot be read or applied; the text says why, for the person who looks at it."""
 
@@ -125,7 +128,7 @@ def read_json(body: bytes) -> dict[str, Any]:
     """The body as an object. Raises BodyError."""
     try:
         data = msgspec.json.decode(body)
-    except ValueError as error:
+    except UNREADABLE as error:
         raise BodyError(f"The body is not JSON: {error}") from None
     if not isinstance(data, dict):
         raise BodyError("The body is not a JSON object.")
@@ -183,7 +186,7 @@ def _other_shop_in_address(address: Any, domain: str, shopify_id: int | None) ->
 def _decode(body: bytes, shape: type[Decoded]) -> Decoded:
     try:
         return msgspec.json.decode(body, type=shape)
-    except ValueError as error:
+    except UNREADABLE as error:
         raise BodyError(f"The body cannot be read: {error}") from None
 
 
