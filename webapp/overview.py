@@ -176,11 +176,9 @@ def figures_part(view: View) -> FiguresPart:
 
 def _figures(found: RowMapping, currency: str) -> tuple[Figure, ...]:
     customers, unknown = found["customers"], found["consent_unknown"]
-    subscribed = (
-        f"{words.share(found['subscribed'], customers)} of customers may get marketing mail"
-    )
+    subscribed = f"{words.share(found['subscribed'], customers)} of customers"
     if unknown:
-        subscribed = f"{words.share(found['subscribed'], customers)} · {unknown:,} not known yet"
+        subscribed += f" · {unknown:,} not known yet"
     recent = words.money(found["revenue_recent"], currency)
     return (
         _figure(
@@ -192,7 +190,7 @@ def _figures(found: RowMapping, currency: str) -> tuple[Figure, ...]:
         _figure(
             "Buyers",
             words.count(found["buyers"]),
-            f"{found['buyers_recent']:,} first orders in 30 days",
+            f"{words.plural(found['buyers_recent'], 'first order')} in 30 days",
             (found["buyers_recent"], found["buyers_before"]),
         ),
         Figure(
@@ -230,7 +228,7 @@ def _figure(label: str, value: Amount, caption: str, periods: tuple[Any, Any]) -
 def _foreign_note(orders: int, currency: str) -> str | None:
     if not orders:
         return None
-    return f"{words.plural(orders, 'order')} not in {currency} are counted but left out of revenue."
+    return f"Revenue leaves out {words.plural(orders, 'order')} not in {currency}."
 
 
 def _segment_rows(view: View) -> tuple[SegmentRow, ...]:
