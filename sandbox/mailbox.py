@@ -1,5 +1,6 @@
 """The mailbox pages: what was accepted, as the recipient, the mail server and we see it."""
 
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ class Mailbox:
         if row is None or row["html"] is None:
             return Response("No such mail, or a mail without HTML.", 404, media_type="text/plain")
         headers = {"Content-Security-Policy": MAIL_POLICY, "X-Content-Type-Options": "nosniff"}
-        return HTMLResponse('<base target="_blank">' + row["html"], headers=headers)
+        return HTMLResponse(_opening_links_elsewhere(row["html"]), headers=headers)
 
     def _page(self, template: str, *, status: int = 200, **context: Any) -> Response:
         text = self._templates.get_template(template).render(context)
@@ -104,6 +105,15 @@ select * from emails
 where subject like ?1 escape '!' or exists (
     select 1 from email_recipients where email = seq and address like ?1 escape '!')
 order by seq desc limit ?2 offset ?3"""
+
+
+def _opening_links_elsewhere(html: str) -> str:
+    """The mail with a base target; behind its doctype, before which it would change the layout."""
+    head = re.search(r"<head\b[^>]*>", html, re.IGNORECASE) or re.match(
+        r"\s*<!doctype\b[^>]*>", html, re.IGNORECASE
+    )
+    end = head.end() if head else 0
+    return f'{html[:end]}<base target="_blank">{html[end:]}'
 
 
 def _like(text: str) -> str:

@@ -202,13 +202,13 @@ def _time(
     verdict: Verdict,
     by_customer: dict[int, list[Mail]],
 ) -> None:
-    """From the first delivery of the order that made the mail owed to its acceptance."""
+    """From the first webhook with the order that made the mail owed to its acceptance."""
     for customer in sorted(verdict.expected & by_customer.keys()):
         mail = by_customer[customer][0]
         row = db.execute(
             """select coalesce(min(answered_sent_at), min(first_sent_at)) as sent_at
                from deliveries
-               where shop = ?1 and topic = 'orders/create' and order_num = (
+               where shop = ?1 and topic like 'orders/%' and order_num = (
                  select num from orders where shop = ?1 and customer = ?2 and placed_at <= ?3
                    and (is_counted or uncounted_at > ?3) and processed_at >= ?4
                  order by processed_at, num limit 1)""",

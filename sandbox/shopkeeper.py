@@ -103,7 +103,7 @@ def place_order(shop: Shop, wanted: Purchase, *, at: Sequence[float] = ()) -> Bo
     payload = rest_shapes.order_payload(order, [item], customer, zone=shop.zone)
     webhook_id = shop.announce("orders/create", payload, order=number, at=at)
     if order["displayFinancialStatus"] == "PAID":
-        shop.announce("orders/paid", payload, order=number)
+        shop.announce("orders/paid", payload, order=number, at=at[-1:])
     return {
         "order": order["id"],
         "customer": customer and customer["id"],

@@ -144,8 +144,9 @@ def test_customers_match_whole_days(quiet_shop: Running) -> None:
         (
             "{ orders { edges { node { lineItems { edges { node { id } } } } } } }",
             (
-                "The parent 'node' field for a nested connection must select the 'id' field without "
-                "an alias and must be of 'ID' return type. Connection fields without 'id': orders."
+                "The parent 'node' field for a nested connection must select the 'id' field "
+                "without an alias and must be of 'ID' return type. "
+                "Connection fields without 'id': orders."
             ),
         ),
         (
@@ -164,8 +165,8 @@ def test_customers_match_whole_days(quiet_shop: Running) -> None:
         ),
         (
             (
-                "{ customers { edges { node { id orders { edges { node { id lineItems { edges { node"
-                " { id } } } } } } } } } }"
+                "{ customers { edges { node { id orders { edges { node { id lineItems { edges {"
+                " node { id } } } } } } } } } }"
             ),
             "Bulk queries cannot contain connections with a nesting depth greater than 2.",
         ),

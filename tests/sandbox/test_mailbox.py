@@ -38,6 +38,13 @@ def test_the_html_of_a_mail_may_do_nothing(shop: Running) -> None:
     assert "<p>Hello</p>" in answer.text
 
 
+def test_links_open_elsewhere_and_the_doctype_stays_first(shop: Running) -> None:
+    html = "<!DOCTYPE html><html><head><title>x</title></head><body><a href='/'>x</a></body></html>"
+    id_ = shop.send(html=html).json()["id"]
+    shown = shop.client.get(f"/mailbox/{id_}/html").text
+    assert shown == html.replace("<head>", '<head><base target="_blank">')
+
+
 def test_the_list_is_searched_and_paged(shop: Running) -> None:
     shop.fault(resend_rate_per_second=1000)
     for number in range(51):
