@@ -113,6 +113,7 @@ class _Run:
         self._report = CycleReport()
         self._failed: set[tuple[str, int | None]] = set()
         self._swept: set[int] = set()
+        self._stuck: set[int] = set()
         self._ends_at = time.monotonic() + cycle.longest.total_seconds()
         self._was_idle = False
         self._patience = cycle.patience.total_seconds()
@@ -283,7 +284,9 @@ class _Run:
             checkpoint=self._cycle.checkpoint,
             lease=self._cycle.lease,
         )
-        done = send_due(outbox, shop_id)
+        done = send_due(outbox, shop_id, freezes=shop_id not in self._stuck)
+        if done.stuck:
+            self._stuck.add(shop_id)
         self._report.requests += done.requests
         self._report.mails_accepted += done.accepted
         self._report.messages_skipped += done.skipped

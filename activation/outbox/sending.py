@@ -89,7 +89,7 @@ class Outbox:
 
 @dataclass
 class SendReport:
-    """Mails by what became of them, and requests made."""
+    """Mails by what became of them, requests made, and calls that got stuck."""
 
     requests: int = 0
     accepted: int = 0
@@ -98,6 +98,7 @@ class SendReport:
     failed: int = 0
     unknown: int = 0
     dissolved: int = 0
+    stuck: int = 0
 
     def add(self, other: "SendReport") -> None:
         for each in fields(self):
@@ -111,20 +112,22 @@ class SendReport:
 
 @dataclass
 class Delivered:
-    """What one batch led to. `follow_ups` are held by this worker; `is_stuck`: not now."""
+    """What one batch led to. `follow_ups` are held by this worker."""
 
     report: SendReport = field(default_factory=SendReport)
     follow_ups: list[Held] = field(default_factory=list)
-    is_stuck: bool = False
 
 
-def send_due(outbox: Outbox, shop_id: int) -> SendReport:
-    """Send everything that is due for one shop, until nothing is, a call gets stuck, or `stop`."""
+def send_due(outbox: Outbox, shop_id: int, *, freezes: bool = True) -> SendReport:
+    """Send everything that is due for one shop, until nothing is, a call gets stuck, or `stop`.
+
+    Without `freezes` only what is frozen already: during an outage one batch knocks, not all.
+    """
     report = SendReport()
     held: list[Held] = []
     while not outbox.stop():
         if not held:
-            found = _next_batch(outbox, shop_id, report)
+            found = _next_batch(outbox, shop_id, report, freezes=freezes)
             if found is None:
                 break
             held += found
@@ -132,7 +135,7 @@ def send_due(outbox: Outbox, shop_id: int) -> SendReport:
         delivered = deliver(outbox, held.pop())
         report.add(delivered.report)
         held += delivered.follow_ups
-        if delivered.is_stuck:
+        if delivered.report.stuck:
             break
     for each in held:
         with session_scope(outbox.factory) as session:
@@ -140,12 +143,16 @@ def send_due(outbox: Outbox, shop_id: int) -> SendReport:
     return report
 
 
-def _next_batch(outbox: Outbox, shop_id: int, report: SendReport) -> list[Held] | None:
+def _next_batch(
+    outbox: Outbox, shop_id: int, report: SendReport, *, freezes: bool
+) -> list[Held] | None:
     """An expired batch before a new one; None when there is nothing to do."""
     with session_scope(outbox.factory) as session:
         expired = claim_expired(session, shop_id, lease=outbox.lease)
         if expired is not None:
             return [expired]
+    if not freezes:
+        return None
     with session_scope(outbox.factory) as session:
         frozen = freeze_due(
             session,
@@ -164,7 +171,7 @@ def _next_batch(outbox: Outbox, shop_id: int, report: SendReport) -> list[Held] 
 def deliver(outbox: Outbox, held: Held) -> Delivered:
     """One attempt at one batch."""
     if not _wait_for_slot(outbox, held):
-        return Delivered(is_stuck=True)
+        return Delivered(SendReport(stuck=1))
     begun = _begin(outbox, held)
     if isinstance(begun, Delivered):
         return begun
@@ -289,7 +296,7 @@ def _try_again(session: Session, held: Held, answer: Refused | Unreachable | Unk
         may_have_been_accepted=isinstance(answer, Unknown),
         error=answer.message,
     )
-    return Delivered(is_stuck=True)
+    return Delivered(SendReport(stuck=1))
 
 
 def retry_delay(attempt: int) -> timedelta:

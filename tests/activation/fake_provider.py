@@ -62,10 +62,10 @@ class FakeProvider:
     def addresses(self) -> list[str]:
         return [mail["to"][0] for mail in self.accepted]
 
-    def verify_webhook(self, *, headers: Mapping[str, str], body: bytes) -> ProviderEvent:
+    def verify_webhook(self, *, headers: Mapping[str, str], body: bytes) -> ProviderEvent:  # noqa: ARG002
         raise BadSignature("the fake signs nothing")
 
-    def look_up(self, message_id: str) -> DeliveredMail | None:
+    def look_up(self, message_id: str) -> DeliveredMail | None:  # noqa: ARG002
         return None
 
 

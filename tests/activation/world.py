@@ -152,7 +152,9 @@ class World:
                     )
                 )
             session.flush()
-            statistics.recompute(session, shop_id, touched, touched_at=datetime.now(self.now.tzinfo))
+            statistics.recompute(
+                session, shop_id, touched, touched_at=datetime.now(self.now.tzinfo)
+            )
         return order_id
 
     def change_order(self, order_id: int, **columns: Any) -> None:
@@ -190,8 +192,7 @@ class World:
         )
 
     def run(self, **options: Any) -> CycleReport:
-        report = run_due(self.cycle(**options))
-        return report
+        return run_due(self.cycle(**options))
 
     def run_cleanly(self, **options: Any) -> CycleReport:
         report = self.run(**options)

@@ -1,0 +1,259 @@
+"""What each answer of the provider means for the batch and its messages."""
+
+import zlib
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select
+
+from core.database import session_scope
+from core.models import DeliveryAttempt, SendPace
+from core.models.enums import AttemptOutcome, BatchState, DeferReason, MessageState, SkipReason
+from tests.activation import fake_provider as fake
+from tests.activation.world import World, mails
+
+
+def attempts(world: World) -> list[DeliveryAttempt]:
+    with session_scope(world.factory) as session:
+        return list(
+            session.scalars(
+                select(DeliveryAttempt).order_by(DeliveryAttempt.batch_id, DeliveryAttempt.attempt)
+            )
+        )
+
+
+def pace(world: World) -> SendPace:
+    with session_scope(world.factory) as session:
+        return session.get_one(SendPace, world.shop_id)
+
+
+def retry(world: World) -> None:
+    """The time for another try has come."""
+    world.end_leases()
+    world.run_cleanly()
+
+
+@pytest.mark.requirement("AUTO-05")
+def test_a_hundred_mails_are_one_request(world: World) -> None:
+    world.buyers(range(1, 121))
+    report = world.run_cleanly()
+    assert [len(mails(body)) for _, body in world.provider.calls] == [100, 20]
+    assert report.requests == 2
+    world.assert_each_sent_once(range(1, 121))
+    assert {(b.state, b.body) for b in world.batches()} == {(BatchState.COMPLETED, None)}
+    [first, _] = attempts(world)
+    assert (first.outcome, first.status_code, first.run_id) == (
+        AttemptOutcome.ACCEPTED,
+        200,
+        "run-1",
+    )
+
+
+@pytest.mark.requirement("AUTO-05")
+def test_an_unknown_outcome_is_tried_again_with_the_same_bytes_and_key(world: World) -> None:
+    world.provider.faults = [fake.accept_then_drop, fake.drop]
+    world.buyers([1, 2])
+    world.run_cleanly()
+    [batch] = world.batches()
+    assert (batch.state, batch.attempt) == (BatchState.OPEN, 1)
+    assert batch.first_unknown_at is not None
+    assert batch.body is not None
+    assert zlib.decompress(batch.body) == world.provider.calls[0][1]
+    retry(world)
+    retry(world)
+    assert len(world.provider.calls) == 3
+    assert len(set(world.provider.calls)) == 1
+    world.assert_each_sent_once([1, 2])
+    assert [each.outcome for each in attempts(world)] == [
+        AttemptOutcome.UNKNOWN,
+        AttemptOutcome.UNKNOWN,
+        AttemptOutcome.ACCEPTED,
+    ]
+
+
+@pytest.mark.requirement("AUTO-05")
+def test_after_an_unknown_outcome_nothing_takes_the_batch_apart(world: World) -> None:
+    """Not an unsubscribe, not a refusal: the first attempt may have been accepted."""
+    world.provider.faults = [fake.accept_then_drop, fake.too_fast, fake.bad_key]
+    world.buyers([1, 2])
+    world.run_cleanly()
+    world.set_customer(1, consent_state="UNSUBSCRIBED")
+    retry(world)
+    world.execute("UPDATE crm.send_paces SET paused_until = NULL, next_at = clock_timestamp()")
+    retry(world)
+    world.execute("UPDATE crm.send_paces SET paused_until = NULL, next_at = clock_timestamp()")
+    retry(world)
+    assert len(world.provider.calls) == 4
+    assert len(set(world.provider.calls)) == 1
+    world.assert_each_sent_once([1, 2])
+
+
+@pytest.mark.requirement("EMAIL-01", "EMAIL-02")
+def test_who_leaves_between_freeze_and_first_attempt_is_not_mailed(world: World) -> None:
+    """The rest of the batch goes out under a new key."""
+    world.buyers([1, 2, 3])
+
+    def unsubscribe(step: str) -> None:
+        if step == "frozen":
+            world.set_customer(2, consent_state="UNSUBSCRIBED")
+
+    report = world.run_cleanly(checkpoint=unsubscribe)
+
+    assert world.provider.addresses() == ["c1@example.com", "c3@example.com"]
+    assert report.batches_dissolved == 1
+    dissolved, completed = world.batches()
+    assert (dissolved.state, dissolved.attempt) == (BatchState.DISSOLVED, 0)
+    assert completed.state is BatchState.COMPLETED
+    assert dissolved.idempotency_key != completed.idempotency_key
+    assert {m.customer_id: m.skip_reason for m in world.messages()} == {
+        1: None,
+        2: SkipReason.UNSUBSCRIBED,
+        3: None,
+    }
+
+
+@pytest.mark.requirement("EMAIL-02")
+def test_an_address_that_changed_after_the_freeze_is_frozen_anew(world: World) -> None:
+    world.buyers([1])
+    changed = {"frozen": lambda: world.set_customer(1, email="new@example.com")}
+    world.run_cleanly(checkpoint=lambda step: changed.pop(step, lambda: None)())
+    assert world.provider.addresses() == ["new@example.com"]
+    assert world.message().email == "new@example.com"
+
+
+@pytest.mark.requirement("AUTO-05")
+def test_a_request_that_never_left_may_still_be_taken_apart(world: World) -> None:
+    world.provider.faults = [fake.unreachable]
+    world.buyers([1, 2])
+    world.run_cleanly()
+    [batch] = world.batches()
+    assert (batch.first_unknown_at, batch.state) == (None, BatchState.OPEN)
+    [attempt] = attempts(world)
+    assert attempt.outcome is AttemptOutcome.RETRY
+    world.set_customer(1, consent_state="UNSUBSCRIBED")
+    retry(world)
+    assert world.provider.addresses() == ["c2@example.com"]
+
+
+@pytest.mark.requirement("AUTO-05")
+def test_too_fast_is_sent_again_under_a_new_key_at_a_slower_pace(world: World) -> None:
+    world.provider.faults = [fake.too_fast]
+    world.buyers([1, 2])
+    world.run_cleanly()
+    world.assert_each_sent_once([1, 2])
+    (first, _), (second, _) = world.provider.calls
+    assert first != second
+    assert max(world.naps) > 0.8
+    assert [b.state for b in world.batches()] == [BatchState.DISSOLVED, BatchState.COMPLETED]
+
+
+@pytest.mark.requirement("AUTO-05")
+@pytest.mark.parametrize("fault", [fake.over_quota, fake.bad_key])
+def test_a_refusal_of_everything_pauses_the_shop_and_loses_nothing(
+    world: World, fault: fake.Fault
+) -> None:
+    world.provider.faults = [fault]
+    world.buyers([1, 2])
+    world.run_cleanly()
+    assert len(world.provider.calls) == 1
+    messages = world.messages()
+    assert {(m.state, m.defer_reason) for m in messages} == {
+        (MessageState.QUEUED, DeferReason.PROVIDER_PAUSED)
+    }
+    assert all(m.due_at > world.now + timedelta(minutes=14) for m in messages)
+    assert pace(world).paused_reason
+    world.execute("UPDATE crm.send_paces SET paused_until = NULL")
+    world.clock.advance(timedelta(hours=2))
+    world.run_cleanly()
+    world.assert_each_sent_once([1, 2])
+
+
+@pytest.mark.requirement("AUTO-05")
+def test_one_bad_mail_fails_with_the_providers_words_and_the_others_leave(world: World) -> None:
+    world.provider.bad_addresses = {"c3@example.com"}
+    world.buyers(range(1, 8))
+    report = world.run_cleanly()
+    assert report.mails_failed == 1
+    assert sorted(world.provider.addresses()) == [
+        f"c{number}@example.com" for number in (1, 2, 4, 5, 6, 7)
+    ]
+    [failed] = [m for m in world.messages() if m.state is MessageState.FAILED]
+    assert (failed.customer_id, failed.failure) == (3, "Invalid `to` field: c3@example.com")
+    assert failed.finished_at == world.now
+
+
+@pytest.mark.requirement("AUTO-05")
+def test_a_mail_that_cannot_be_rendered_holds_up_no_other(world: World) -> None:
+    world.buyers([1, 2])
+    # An unreadable version: the template it names does not exist.
+    world.execute(
+        "UPDATE crm.automation_versions SET definition ="
+        " jsonb_set(definition, '{steps,1,template}', '\"absent\"') WHERE version = 2"
+    )
+    report = world.run_cleanly()
+    assert report.mails_failed == 2
+    assert {m.failure for m in world.messages()} == {"There is no mail template 'absent'."}
+    assert world.provider.calls == []
+
+
+@pytest.mark.requirement("AUTO-05")
+def test_a_key_conflict_is_never_sent_again(world: World) -> None:
+    world.provider.faults = [fake.conflict]
+    world.buyers([1])
+    report = world.run_cleanly()
+    retry(world)
+    assert report.mails_unknown == 1
+    assert world.message().state is MessageState.UNKNOWN
+    [batch] = world.batches()
+    assert (batch.state, batch.body) == (BatchState.UNKNOWN, None)
+    assert len(world.provider.calls) == 1
+
+
+@pytest.mark.requirement("AUTO-05")
+def test_after_23_hours_of_not_knowing_nothing_is_sent_again(world: World) -> None:
+    world.provider.faults = [fake.accept_then_drop]
+    world.buyers([1])
+    world.run_cleanly()
+    world.execute(
+        "UPDATE crm.message_batches SET first_unknown_at = clock_timestamp() - interval '23h 1s'"
+    )
+    retry(world)
+    message = world.message()
+    assert message.state is MessageState.UNKNOWN
+    assert message.failure == "The provider never said whether it took this mail."
+    assert len(world.provider.calls) == 1
+
+
+@pytest.mark.requirement("AUTO-05")
+def test_an_answer_with_too_few_ids_is_no_answer(world: World) -> None:
+    world.provider.faults = [fake.one_id_short]
+    world.buyers([1, 2])
+    world.run_cleanly()
+    assert world.states() == ["frozen", "frozen"]
+    retry(world)
+    world.assert_each_sent_once([1, 2])
+
+
+def test_an_outage_is_tried_with_one_batch_and_not_with_all(world: World) -> None:
+    world.provider.faults = [fake.unreachable] * 10
+    world.buyers(range(1, 251))
+    world.run_cleanly()
+    assert len(world.provider.calls) == 1
+    assert world.states().count("queued") == 150
+
+
+@pytest.mark.requirement("AUTO-05")
+def test_the_paces_of_shops_are_their_own(world: World) -> None:
+    other = world.add_shop()
+    world.switch_welcome_on(shop_id=other)
+    world.add_customer(1)
+    world.place_order(1)
+    world.add_customer(2, shop_id=other)
+    world.place_order(2, shop_id=other)
+    world.provider.faults = [fake.bad_key]
+    world.run_cleanly()
+    assert world.provider.addresses() == ["c2@example.com"]
+    assert {m.shop_id: m.state for m in world.messages()} == {
+        world.shop_id: MessageState.QUEUED,
+        other: MessageState.SENT,
+    }

@@ -1,0 +1,211 @@
+"""All rules of who may be mailed, on the pure function; the facts themselves on real rows."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activation.eligibility import Defer, Facts, Send, Skip, Subject, decide, decide_all
+from core.database import session_scope
+from core.models.enums import ConsentState, DeferReason, SkipReason
+from tests.activation.world import World
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+EARLIER, LATER = NOW - timedelta(days=1), NOW + timedelta(days=1)
+
+FINE = Facts(
+    automation_is_active=True,
+    entry_holds=True,
+    customer_is_known=True,
+    customer_is_deleted=False,
+    email="anna@example.com",
+    has_valid_email=True,
+    consent_state=ConsentState.SUBSCRIBED,
+    consent_updated_at=EARLIER,
+    unsubscribed_at=None,
+    is_suppressed=False,
+    refresh_is_open=False,
+    refresh_is_given_up=False,
+    refresh_attempts=0,
+    has_waited_for_consent=False,
+    has_postal_address=True,
+    sender_address="hello@mail.example.com",
+    paused_until=None,
+    expires_at=LATER,
+)
+UNTOLD = {"consent_state": None}
+
+
+@pytest.mark.requirement("EMAIL-02")
+def test_a_subscriber_with_an_address_is_mailed() -> None:
+    assert decide(FINE, now=NOW) == Send("anna@example.com")
+    assert decide(replace(FINE, email=" Anna@example.com "), now=NOW) == Send("Anna@example.com")
+
+
+@pytest.mark.requirement("EMAIL-01", "EMAIL-02", "EMAIL-03")
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"automation_is_active": False}, SkipReason.AUTOMATION_OFF),
+        ({"entry_holds": False}, SkipReason.EXITED),
+        ({"customer_is_deleted": True}, SkipReason.CUSTOMER_DELETED),
+        ({"expires_at": NOW - timedelta(seconds=1)}, SkipReason.TOO_LATE),
+        ({"is_suppressed": True}, SkipReason.SUPPRESSED),
+        ({"unsubscribed_at": NOW}, SkipReason.UNSUBSCRIBED),
+        ({"unsubscribed_at": EARLIER}, SkipReason.UNSUBSCRIBED),
+        ({"unsubscribed_at": EARLIER, "consent_updated_at": None}, SkipReason.UNSUBSCRIBED),
+        ({"email": None}, SkipReason.NO_ADDRESS),
+        ({"email": ""}, SkipReason.NO_ADDRESS),
+        ({"email": "anna@"}, SkipReason.INVALID_ADDRESS),
+        ({"email": "anna@example.com\nbcc: x@example.com"}, SkipReason.INVALID_ADDRESS),
+        ({"has_valid_email": False}, SkipReason.INVALID_ADDRESS),
+        ({"consent_state": ConsentState.INVALID}, SkipReason.INVALID_ADDRESS),
+        ({"consent_state": ConsentState.NOT_SUBSCRIBED}, SkipReason.NOT_SUBSCRIBED),
+        ({"consent_state": ConsentState.PENDING}, SkipReason.NOT_SUBSCRIBED),
+        ({"consent_state": ConsentState.REDACTED}, SkipReason.NOT_SUBSCRIBED),
+        ({"consent_state": ConsentState.UNSUBSCRIBED}, SkipReason.UNSUBSCRIBED),
+        ({**UNTOLD, "refresh_is_given_up": True}, SkipReason.CONSENT_UNKNOWN),
+        ({**UNTOLD, "has_waited_for_consent": True}, SkipReason.CONSENT_UNKNOWN),
+        ({**UNTOLD, "email": None, "has_waited_for_consent": True}, SkipReason.NO_ADDRESS),
+        ({**UNTOLD, "customer_is_known": False, "refresh_is_given_up": True, "email": None},
+         SkipReason.CONSENT_UNKNOWN),
+    ],
+)  # fmt: skip
+def test_who_is_never_mailed(change: dict[str, Any], reason: SkipReason) -> None:
+    assert decide(replace(FINE, **change), now=NOW) == Skip(reason)
+
+
+@pytest.mark.requirement("EMAIL-02")
+@pytest.mark.parametrize(
+    ("change", "decision"),
+    [
+        (UNTOLD, Defer(DeferReason.CONSENT_UNKNOWN, NOW + timedelta(seconds=1), True)),
+        (
+            {**UNTOLD, "customer_is_known": False, "email": None},
+            Defer(DeferReason.CONSENT_UNKNOWN, NOW + timedelta(seconds=1), True),
+        ),
+        (
+            {**UNTOLD, "refresh_is_open": True, "refresh_attempts": 3},
+            Defer(DeferReason.CONSENT_UNKNOWN, NOW + timedelta(seconds=8)),
+        ),
+        (
+            {**UNTOLD, "refresh_is_open": True, "refresh_attempts": 60},
+            Defer(DeferReason.CONSENT_UNKNOWN, NOW + timedelta(minutes=15)),
+        ),
+        # Shopify says the customer changed: the permission on record may be gone.
+        (
+            {"refresh_is_open": True},
+            Defer(DeferReason.CONSENT_UNKNOWN, NOW + timedelta(seconds=1)),
+        ),
+        (
+            {"has_postal_address": False},
+            Defer(DeferReason.NO_POSTAL_ADDRESS, NOW + timedelta(minutes=10)),
+        ),
+        ({"sender_address": None}, Defer(DeferReason.NO_SENDER, NOW + timedelta(minutes=10))),
+        ({"sender_address": "shop"}, Defer(DeferReason.NO_SENDER, NOW + timedelta(minutes=10))),
+        ({"paused_until": LATER}, Defer(DeferReason.PROVIDER_PAUSED, LATER)),
+    ],
+)
+def test_who_waits(change: dict[str, Any], decision: Defer) -> None:
+    assert decide(replace(FINE, **change), now=NOW) == decision
+
+
+@pytest.mark.requirement("EMAIL-01")
+def test_subscribing_at_the_shop_after_our_unsubscribe_lifts_it() -> None:
+    resubscribed = replace(FINE, unsubscribed_at=EARLIER, consent_updated_at=NOW)
+    assert isinstance(decide(resubscribed, now=NOW), Send)
+
+
+facts = st.builds(
+    Facts,
+    automation_is_active=st.booleans(),
+    entry_holds=st.booleans(),
+    customer_is_known=st.booleans(),
+    customer_is_deleted=st.booleans(),
+    email=st.sampled_from([None, "", "anna@example.com", "anna"]),
+    has_valid_email=st.sampled_from([None, True, False]),
+    consent_state=st.sampled_from([None, *ConsentState]),
+    consent_updated_at=st.sampled_from([None, EARLIER, NOW, LATER]),
+    unsubscribed_at=st.sampled_from([None, EARLIER, NOW]),
+    is_suppressed=st.booleans(),
+    refresh_is_open=st.booleans(),
+    refresh_is_given_up=st.booleans(),
+    refresh_attempts=st.integers(0, 100),
+    has_waited_for_consent=st.booleans(),
+    has_postal_address=st.booleans(),
+    sender_address=st.sampled_from([None, "hello@mail.example.com"]),
+    paused_until=st.sampled_from([None, LATER]),
+    expires_at=st.sampled_from([EARLIER, NOW, LATER]),
+)
+
+
+@pytest.mark.requirement("EMAIL-01", "EMAIL-02", "EMAIL-03")
+@given(facts)
+def test_whatever_else_holds_nobody_is_mailed_without_permission(case: Facts) -> None:
+    decision = decide(case, now=NOW)
+    if isinstance(decision, Send):
+        assert case.consent_state is ConsentState.SUBSCRIBED
+        assert not case.is_suppressed
+        assert not case.customer_is_deleted
+        assert case.automation_is_active
+        assert case.entry_holds
+        assert case.has_postal_address
+        assert case.unsubscribed_at is None or (
+            case.consent_updated_at is not None and case.consent_updated_at > case.unsubscribed_at
+        )
+    if isinstance(decision, Defer):
+        assert decision.until > NOW
+
+
+@pytest.mark.requirement("EMAIL-02")
+def test_facts_are_read_for_a_whole_batch_at_once(world: World) -> None:
+    world.buyers([1, 2, 3, 4, 5])
+    world.set_customer(2, consent_state=ConsentState.UNSUBSCRIBED)
+    world.set_customer(3, email="C3@Example.com ")
+    world.set_customer(5, deleted_at=world.now)
+    for address, reason in (("c3@example.com", "complaint"), ("c4@example.com", "unsubscribed")):
+        world.execute(
+            "INSERT INTO crm.suppressions (shop_id, email_normalized, reason, suppressed_at)"
+            " VALUES (:shop_id, :address, :reason, :now)",
+            shop_id=world.shop_id,
+            address=address,
+            reason=reason,
+            now=world.now,
+        )
+    with session_scope(world.factory) as session:
+        subjects = [
+            Subject(
+                key=number,
+                customer_id=number,
+                automation_id=1,
+                order_id=None,
+                expires_at=world.now + timedelta(days=1),
+            )
+            for number in range(1, 7)
+        ]
+        decisions = decide_all(session, world.shop_id, subjects, now=world.now)
+    assert decisions == {
+        1: Send("c1@example.com"),
+        2: Skip(SkipReason.UNSUBSCRIBED),
+        3: Skip(SkipReason.SUPPRESSED),
+        4: Skip(SkipReason.UNSUBSCRIBED),
+        5: Skip(SkipReason.CUSTOMER_DELETED),
+        6: Defer(DeferReason.CONSENT_UNKNOWN, world.now + timedelta(seconds=1), True),
+    }
+
+
+@pytest.mark.requirement("EMAIL-03")
+def test_a_suppression_of_another_shop_is_not_ours(world: World) -> None:
+    other = world.add_shop()
+    world.execute(
+        "INSERT INTO crm.suppressions (shop_id, email_normalized, reason, suppressed_at)"
+        " VALUES (:shop_id, 'c1@example.com', 'hard_bounce', :now)",
+        shop_id=other,
+        now=world.now,
+    )
+    world.buyers([1])
+    world.run_cleanly()
+    world.assert_each_sent_once([1])
