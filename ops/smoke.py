@@ -130,6 +130,7 @@ def _play(
 def _play_orders(world: World, factory: SessionFactory, domain: str, progress: Progress) -> Played:
     first_sync, since = _switch_on_welcome(factory, domain)
     progress.say("Welcome flow: on, without delay")
+    time.sleep(1)  # Shopify cuts times to the second: an order of this one would lie before it
     with SandboxApi(world.address(Service.SANDBOX)) as sandbox:
         kinds = sandbox.play_scenario(
             domain, orders=ORDERS, seed=SEED, first_sync_started_at=first_sync.isoformat()
