@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Final
 
+import psycopg
 from sqlalchemy import insert, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 PROGRESS_SECONDS: Final = 0.5
 REJECTS_AT_ONCE: Final = 200
 KEPT_OF_LINE: Final = 64 * 2**10
+DATABASE_ERRORS: Final = (SQLAlchemyError, psycopg.Error)  # COPY raises the driver's own
 GO_ON: Final = "Start it again: it goes on where it was."
 
 
@@ -34,13 +36,15 @@ def only_one(factory: SessionFactory, shop_id: int) -> Iterator[None]:
     Raises TransientError when another sync of the shop is alive.
     """
     with factory() as session:
-        session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         won: bool = session.execute(
             text("SELECT pg_try_advisory_xact_lock(hashtext('ecomcrm sync'), :shop_id)"),
             {"shop_id": shop_id},
         ).scalar_one()
         if not won:
             raise TransientError("Another sync of this shop is running; wait until it is done.")
+        # Last, also because it closes the portal of the query above, which would keep its
+        # snapshot, and with it vacuum from everything deleted since, as long as we are idle.
+        session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         yield
 
 
@@ -127,7 +131,7 @@ def in_words(error: BaseException) -> str:
         return f"{error} {GO_ON}"
     if isinstance(error, EcomCRMError):
         return str(error)
-    if isinstance(error, SQLAlchemyError):
+    if isinstance(error, DATABASE_ERRORS):
         return f"The database had a problem ({type(error).__name__}). {GO_ON}"
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
         return f"The sync was stopped. {GO_ON}"

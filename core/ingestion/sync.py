@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from core.clock import Clock
 from core.database import SessionFactory, session_scope
-from core.errors import PermanentError
+from core.errors import PermanentError, TransientError
 from core.ingestion import customers, orders, runs
 from core.ingestion.bulk_file import BulkFile
 from core.ingestion.operations import (
@@ -81,6 +81,8 @@ def run_sync(
         except BaseException as error:
             log.warning("Sync %d of shop %d failed: %s", sync_run_id, shop_id, type(error).__name__)
             runs.fail(factory, shop_id, sync_run_id, error=error, clock=clock)
+            if isinstance(error, runs.DATABASE_ERRORS):
+                raise TransientError(runs.in_words(error)) from error
             raise
         runs.complete(factory, shop_id, sync_run_id, clock=clock)
     return SyncReport(
