@@ -3,12 +3,14 @@ to do. Worst first.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from core.models import Shop
 from webapp import words
 from webapp.contexts import Alert
 
-ALL_ORDERS_SCOPE = "read_all_orders"
+ALL_ORDERS_SCOPE: Final = "read_all_orders"
+_RANK: Final = {"error": 0, "warning": 1, "info": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,7 @@ def alerts_for(shop: Shop, troubles: Troubles) -> tuple[Alert, ...]:
         _sender(shop),
         _scopes(shop),
     )
-    return tuple(alert for alert in found if alert)
+    return tuple(sorted((alert for alert in found if alert), key=lambda each: _RANK[each.level]))
 
 
 def _sync(troubles: Troubles) -> Alert | None:
@@ -112,7 +114,7 @@ def _sender(shop: Shop) -> Alert | None:
     return Alert(
         level="info",
         title=f"The shop has no {' and no '.join(missing)}",
-        text="Marketing mail needs both, by law and for mailbox providers; it waits until then.",
+        text="Law and mailbox providers ask for it in marketing mail; until it is set, mail waits.",
     )
 
 
@@ -123,7 +125,7 @@ def _scopes(shop: Shop) -> Alert | None:
         level="warning",
         title="Shopify shows us only the last 60 days of orders",
         text="Old customers would look like first buyers, so first-order flows stay blocked. "
-        f"Grant the app the scope {ALL_ORDERS_SCOPE} and sync again.",
+        f"Grant the app the scope `{ALL_ORDERS_SCOPE}` and sync again.",
     )
 
 

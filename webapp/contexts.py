@@ -129,8 +129,10 @@ class StatusPart(Template):
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
+    """`value` None: not counted yet."""
+
     label: str
-    value: Amount
+    value: Amount | None
     caption: str
     trend: str | None
     trend_hint: str

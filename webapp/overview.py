@@ -1,6 +1,6 @@
 """The overview page: rows of the database turned into what its templates print."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -165,8 +165,10 @@ def figures_part(view: View) -> FiguresPart:
         currency=view.shop.currency,
     )
     segments = _segment_rows(view)
+    is_counted = view.shop.first_sync_completed_at is not None or found["customers"] > 0
+    shown = _figures(found, view.shop.currency)
     return FiguresPart(
-        figures=_figures(found, view.shop.currency),
+        figures=shown if is_counted else tuple(_uncounted(figure) for figure in shown),
         segments=segments,
         segments_caption=_segments_caption(view),
         note=_foreign_note(found["orders_foreign"], view.shop.currency),
@@ -223,6 +225,10 @@ def _figure(label: str, value: Amount, caption: str, periods: tuple[Any, Any]) -
         trend=words.change(*periods),
         trend_hint="last 30 days against the 30 days before",
     )
+
+
+def _uncounted(figure: Figure) -> Figure:
+    return replace(figure, value=None, caption="Counted by the first sync", trend=None)
 
 
 def _foreign_note(orders: int, currency: str) -> str | None:
@@ -300,8 +306,8 @@ def messages_part(view: View) -> MessagesPart:
     return MessagesPart(
         messages=tuple(_message_row(view, row) for row in found),
         empty=(
-            "No mail yet. With the welcome flow on, one appears here an hour after a customer's "
-            "first order, with what became of it and why."
+            "No mail yet. Once the welcome flow is on, a customer's first order brings one here, "
+            "with what became of it and why."
         ),
     )
 

@@ -139,3 +139,11 @@ def test_the_lock_serves_every_platform() -> None:
 def test_the_front_end_asks_for_exact_versions() -> None:
     wanted = json.loads((PROJECT_ROOT / "package.json").read_text())["devDependencies"]
     assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in wanted.values()), wanted
+
+
+def test_the_notes_list_the_colours_in_use() -> None:
+    notes = (PROJECT_ROOT / "webapp" / "frontend" / "THEME.md").read_text()
+    for segment in Segment:
+        key = f"segment-{segment.replace('_', '-')}"
+        row = f"| {segment} | `{theme('light')[key]}` | `{theme('dark')[key]}` |"
+        assert row in notes

@@ -260,8 +260,8 @@ def test_a_shop_without_sender_or_old_orders_is_told(view: View) -> None:
     view.shop.postal_address = view.shop.sender_address = None
     view.shop.access_scopes = ["read_orders"]
     assert titles(view) == [
-        "The shop has no sender address and no postal address",
         "Shopify shows us only the last 60 days of orders",
+        "The shop has no sender address and no postal address",
     ]
 
 
@@ -510,3 +510,8 @@ def test_the_page_tells_the_shops_time(
         assert view.now == clock.now() + timedelta(days=2)
         add_sync(view, SyncState.COMPLETED, timedelta(minutes=3))
     assert "Synced 3 min ago" in owner.get("/", headers=HTML).text
+
+
+def test_before_the_first_sync_nothing_is_called_zero(view: View) -> None:
+    view.shop.first_sync_completed_at = None
+    assert {figure.value for figure in figures(view).figures} == {None}

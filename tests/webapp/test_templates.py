@@ -149,6 +149,7 @@ SAMPLES: tuple[Template, ...] = (
     replace(STATUS, flow=replace(STATUS.flow, is_known=False, since=None)),
     FIGURES,
     replace(FIGURES, segments=(), note=None),
+    replace(FIGURES, figures=(replace(FIGURES.figures[0], value=None, trend=None),)),
     replace(FIGURES, empty=None, figures=(replace(FIGURES.figures[0], trend=None),)),
     MESSAGES,
     replace(MESSAGES, messages=()),
