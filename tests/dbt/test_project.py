@@ -45,7 +45,8 @@ def test_a_full_run_repeated_changes_nothing_and_waits_for_no_reader(warehouse: 
     with warehouse.engine.begin() as reader:
         reader.exec_driver_sql("SELECT count(*) FROM marts.customers")
         log = warehouse.dbt("run", "--vars", FULL_RUN)
-    assert log.count("[UNCHANGED in") == 11
+    assert "[UNCHANGED in" in log
+    assert "[CREATE VIEW in" not in log
     assert "OK created sql incremental model marts.rfm_boundaries" in log
     assert warehouse.scalar("SELECT count(*) FROM marts.rfm_boundaries") == 12
 

@@ -12,6 +12,7 @@ from tests.dbt.conftest import Warehouse
 from tests.fixtures.marts import libpq_url
 
 Changed = Callable[..., Path]
+SCORED = "intermediate.int_customers_scored_by_boundaries"
 ALIKE = ("concat(r_score, f_score, m_score) as", "r_score::text || f_score || m_score as")
 
 
@@ -64,10 +65,10 @@ def test_readers_see_no_error_while_views_are_replaced_and_seeds_reloaded(
 ) -> None:
     # dbt's stock materialization drops the old view with cascade: thousands of reads in this test
     # failed with "relation does not exist", and readers could deadlock with it.
-    before = definition(warehouse, "marts.customer_rfm")
+    before = definition(warehouse, SCORED)
     project = changed_project(
         {
-            "customer_rfm.sql": ALIKE,
+            "int_customers_scored_by_boundaries.sql": ALIKE,
             "stg_shopify__customers.sql": ("    deleted_at\n", "    deleted_at,\n    loaded_at\n"),
         }
     )
@@ -75,7 +76,7 @@ def test_readers_see_no_error_while_views_are_replaced_and_seeds_reloaded(
         warehouse.dbt("build", "--exclude-resource-type", "test", "unit_test", project=project)
     assert reader.errors == []
     assert reader.reads > 100
-    assert definition(warehouse, "marts.customer_rfm") != before
+    assert definition(warehouse, SCORED) != before
     assert warehouse.scalar("SELECT count(loaded_at) FROM staging.stg_shopify__customers") == 12
 
 
@@ -84,7 +85,7 @@ def test_a_broken_contract_stops_the_model_and_leaves_its_view(
 ) -> None:
     before = definition(warehouse, "marts.customer_segments")
     project = changed_project(
-        {"customer_segments.sql": ("scores.order_count,", "scores.order_count::bigint,")}
+        {"customer_segments.sql": ("    order_count,", "    order_count::bigint as order_count,")}
     )
     log = warehouse.dbt("run", "--select", "customer_segments", project=project, check=False)
     assert "This model has an enforced contract that failed" in log
