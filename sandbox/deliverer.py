@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 WORKERS = 8
 TIMEOUT = httpx.Timeout(5.0, connect=1.0)  # Shopify's own: 5 s in all, 1 s to connect
+# Shorter than servers keep idle connections (uvicorn: 5 s), or some deliveries would fail for that.
+LIMITS = httpx.Limits(max_keepalive_connections=WORKERS, keepalive_expiry=2.0)
 LONGEST_SLEEP = 1.0
 Signer = Callable[[str, bytes, float], Mapping[str, str]]
 
@@ -29,7 +31,9 @@ class Deliverer:
         self, store: Store, faults: Faults, clock: Clock, signers: Mapping[str, Signer]
     ) -> None:
         self._store, self._faults, self._clock, self._signers = store, faults, clock, signers
-        self._client = httpx.Client(timeout=TIMEOUT, follow_redirects=False, trust_env=False)
+        self._client = httpx.Client(
+            timeout=TIMEOUT, limits=LIMITS, follow_redirects=False, trust_env=False
+        )
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="deliver")
         self._woken = threading.Event()
         self._stopping = threading.Event()

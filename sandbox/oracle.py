@@ -171,11 +171,12 @@ def _consent_at(db: sqlite3.Connection, shop: int, customer: int, at: float) -> 
 
 
 def _owed_now(db: sqlite3.Connection, shop: int, since: float) -> set[int]:
-    """Subscribed customers whose first counted order is from `since` on."""
+    """Subscribed customers with a valid address whose first counted order is from `since` on."""
     rows = db.execute(
         """select customers.num from customers
            join orders on orders.shop = customers.shop and orders.customer = customers.num
            where customers.shop = ? and consent = 'SUBSCRIBED' and is_counted
+             and cast(customers.body as text) ->> '$.defaultEmailAddress.validFormat'
            group by customers.num having min(processed_at) >= ?""",
         [shop, since],
     )

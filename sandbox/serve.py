@@ -37,5 +37,8 @@ def server_config(app: object, *, host: str, port: int) -> uvicorn.Config:
         log_level="info",
         access_log=False,
         server_header=False,
+        # Longer than clients keep idle connections (httpx: 5 s): with uvicorn's own 5 s both sides
+        # let go at once, and now and then a request is lost on a connection just closed.
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=3,
     )

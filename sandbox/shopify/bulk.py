@@ -58,6 +58,19 @@ class BulkJobs:
         self._queue.put(None)
         self._thread.join()
 
+    def _sweep(self) -> None:
+        """Deletes the files that no url leads to any more."""
+        oldest = self._world.clock.now() - URL_SECONDS
+        with self._world.store.read() as db:
+            rows = db.execute(
+                "select num from bulk_operations where completed_at is null or completed_at > ?",
+                [oldest],
+            ).fetchall()
+        wanted = {self.path(num) for (num,) in rows}
+        for path in self._folder.glob("bulk-*.jsonl"):
+            if path not in wanted:
+                path.unlink(missing_ok=True)
+
     def path(self, num: int) -> Path:
         return self._folder / f"bulk-{num}.jsonl"
 
@@ -170,6 +183,7 @@ class BulkJobs:
 
     def _work(self, num: int) -> None:
         world = self._world
+        self._sweep()
         with world.store.write() as db:
             db.execute("update bulk_operations set status = 'RUNNING' where num = ?", [num])
             row = db.execute("select * from bulk_operations where num = ?", [num]).fetchone()

@@ -297,6 +297,17 @@ def test_the_url_is_signed_and_expires(start: Callable[..., Any], folder: Path) 
         assert "ExpiredToken" in httpx.get(url, trust_env=False).text
 
 
+def test_results_that_no_url_leads_to_are_deleted(start: Callable[..., Any], folder: Path) -> None:
+    clock = ManualClock(time.time())
+    with start(clock=clock) as sandbox:
+        sandbox.load(folder)
+        run(sandbox, CUSTOMERS)
+        clock.move(604_801)
+        run(sandbox, CUSTOMERS)
+        files = sorted(each.name for each in (sandbox.world.state / "bulk").iterdir())
+        assert files == ["bulk-2.jsonl"]
+
+
 def test_a_malformed_an_unknown_and_a_foreign_id_are_told_apart(quiet_shop: Running) -> None:
     malformed = quiet_shop.ask(POLL, {"id": "not-a-gid"})["errors"][0]
     assert malformed["message"] == "Invalid global id 'not-a-gid'"

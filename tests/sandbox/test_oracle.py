@@ -255,6 +255,14 @@ def test_a_mail_that_reached_nobody_is_not_forbidden(books: Books, outcome: str)
     assert figures(books.verdict()) == (0, 1, 0, 0, 0)
 
 
+def test_nothing_is_owed_to_an_address_that_is_none(books: Books) -> None:
+    books.customer(1)
+    books.order(1, 1)
+    books.do("""update customers set body = replace(cast(body as text), '"validFormat":true',
+                '"validFormat":false')""")
+    assert figures(books.verdict()) == (0, 0, 0, 0, 0)
+
+
 def test_mails_can_be_told_apart_by_a_tag(books: Books) -> None:
     books.mail("x@example.com", tags=({"name": "shop_id", "value": "2"},))
     assert books.verdict(tag=("shop_id", "1"))["emails_accepted"] == 0
