@@ -11,6 +11,7 @@ import time
 from http import HTTPStatus
 from typing import Final
 
+from anyio import move_on_after
 from fastapi import HTTPException, Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,6 +21,8 @@ from webapp import logs
 from webapp.errors import crash_response
 
 MAX_FORM_BYTES: Final = 64 * 1024
+MAX_DRAINED: Final = 64 * 1024 * 1024
+DRAIN_SECONDS: Final = 5
 
 # Asked for every few seconds by tabs and monitors; logged at DEBUG while all is well.
 _ROUTINE: Final = frozenset({"/static", "/overview/{part}", "/healthz", "/readyz"})
@@ -49,10 +52,11 @@ class RequestContext:
         nonce = secrets.token_urlsafe(16)
         scope.setdefault("state", {}).update(request_id=identifier, nonce=nonce)
         token = logs.request_id.set(identifier)
-        answer = _Answer(send, {"x-request-id": identifier} | self._headers(nonce))
+        body = _Body(scope, receive)
+        answer = _Answer(send, body, {"x-request-id": identifier} | self._headers(nonce))
         started = time.perf_counter()
         try:
-            await self._app(scope, _limited(scope, receive), answer.send)
+            await self._app(scope, body.receive, answer.send)
         except Exception:  # noqa: BLE001 - the outermost edge: whatever broke, the caller gets an answer
             _log.exception("unhandled error in %s %s", scope["method"], _route(scope))
             if not answer.has_started:
@@ -71,8 +75,9 @@ class RequestContext:
 class _Answer:
     """Passes messages on, adding our headers to the first."""
 
-    def __init__(self, send: Send, headers: dict[str, str]) -> None:
+    def __init__(self, send: Send, body: "_Body", headers: dict[str, str]) -> None:
         self._send = send
+        self._body = body
         self._headers = headers
         self.status = 500
         self.has_started = False
@@ -84,6 +89,7 @@ class _Answer:
             headers = MutableHeaders(scope=message)
             for name, value in self._headers.items():
                 headers.setdefault(name, value)
+            await self._body.drain()
         await self._send(message)
 
 
@@ -108,24 +114,43 @@ def _content_policy(nonce: str) -> str:
     )
 
 
-def _limited(scope: Scope, receive: Receive) -> Receive:
-    """`receive` that raises BodyTooLargeError as soon as the limit is passed, announced or not."""
-    limit = MAX_BODY if scope["path"].startswith("/webhooks/") else MAX_FORM_BYTES
-    announced = Headers(scope=scope).get("content-length", "")
-    is_announced_too_large = announced.isdigit() and int(announced) > limit
-    received = 0
+class _Body:
+    """Hands on a body up to its limit; `receive` raises BodyTooLargeError as soon as it is passed,
+    announced or not.
+    """
 
-    async def receive_limited() -> Message:
-        nonlocal received
-        if is_announced_too_large:
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._receive = receive
+        self._limit = MAX_BODY if scope["path"].startswith("/webhooks/") else MAX_FORM_BYTES
+        announced = Headers(scope=scope).get("content-length", "")
+        self._is_refused = announced.isdigit() and int(announced) > self._limit
+        self._received = 0
+        self._is_complete = False
+
+    async def receive(self) -> Message:
+        if self._is_refused:
             raise BodyTooLargeError
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > limit:
+        message = await self._next()
+        self._is_refused = self._received > self._limit
+        if self._is_refused:
             raise BodyTooLargeError
         return message
 
-    return receive_limited
+    async def drain(self) -> None:
+        """Read and drop the rest of a refused body, within reason: a client that is still sending
+        when the connection closes sees a reset instead of the answer.
+        """
+        if not self._is_refused:
+            return
+        with move_on_after(DRAIN_SECONDS):
+            while not self._is_complete and self._received < MAX_DRAINED:
+                await self._next()
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        self._is_complete = not message.get("more_body", False)
+        return message
 
 
 def _route(scope: Scope) -> str:

@@ -2,14 +2,18 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
+import threading
 import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import func, select
 from starlette.testclient import TestClient
+from uvicorn import Config, Server
 
 from core.database import SessionFactory, session_scope
 from core.models import Customer, CustomerStatistics, DeliveryEvent, InboxMessage, Order, Shop
@@ -180,3 +184,25 @@ def test_an_event_with_a_wrong_signature_is_refused(
     assert response.status_code == 401
     with session_scope(session_factory) as session:
         assert session.scalar(select(func.count()).select_from(DeliveryEvent)) == 0
+
+
+def test_a_client_that_sends_everything_before_it_reads_gets_the_413(
+    app: FastAPI, shop: Shop
+) -> None:
+    # The connection was closed under the client's feet: it saw a reset, not the answer.
+    server = Server(Config(app, port=0, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        address = server.servers[0].sockets[0].getsockname()
+        with socket.create_connection(address, timeout=30) as connection:
+            head = "POST /webhooks/shopify HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+            size = 20 * 1024 * 1024
+            connection.sendall(f"{head}content-length: {size}\r\n\r\n".encode() + b"x" * size)
+            answer = connection.recv(65536)
+    finally:
+        server.should_exit = True
+        thread.join()
+    assert answer.startswith(b"HTTP/1.1 413 ")

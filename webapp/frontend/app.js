@@ -17,16 +17,21 @@ document.addEventListener("visibilitychange", () => {
   }
 });
 
-// Says when what is on the page is no longer being refreshed, and stops saying so by itself.
-function showLive(isLive) {
+// Says while some part of the page fails to refresh, and stops saying so by itself.
+const broken = new Set();
+document.addEventListener("htmx:finally:request", ({ detail: { ctx } }) => {
+  const part = ctx.sourceElement?.id;
   const notice = document.getElementById("not-live");
-  if (notice) {
-    notice.hidden = isLive;
+  if (!part || !notice) {
+    return;
   }
-}
-document.addEventListener("htmx:error", () => showLive(false));
-document.addEventListener("htmx:response:error", () => showLive(false));
-document.addEventListener("htmx:after:swap", () => showLive(true));
+  if (ctx.status.startsWith("error") || ctx.response?.status >= 400) {
+    broken.add(part);
+  } else if (ctx.response) {
+    broken.delete(part);
+  }
+  notice.hidden = broken.size === 0;
+});
 
 // Light, dark, or what the system says.
 const THEMES = ["system", "light", "dark"];
