@@ -20,7 +20,7 @@ from activation.automation.enrollment import EnrolmentReport, enrol
 from activation.automation.steps import run_due_steps
 from activation.events import match_stored
 from activation.memberships import apply_membership_changes, clear_touched, read_touched
-from activation.outbox.batches import LEASE
+from activation.outbox.batches import BATCH_SIZE, LEASE
 from activation.outbox.sending import Outbox, send_due
 from activation.provider import Provider
 from activation.work import seconds_until_next
@@ -58,6 +58,7 @@ class Cycle:
     longest: timedelta = timedelta(seconds=50)
     patience: timedelta = timedelta(seconds=5)
     lease: timedelta = LEASE
+    batch_size: int = BATCH_SIZE
     sleep: Callable[[float], None] = time.sleep
     checkpoint: Callable[[str], None] = lambda _: None
 
@@ -283,6 +284,7 @@ class _Run:
             sleep=self._cycle.sleep,
             checkpoint=self._cycle.checkpoint,
             lease=self._cycle.lease,
+            batch_size=self._cycle.batch_size,
         )
         done = send_due(outbox, shop_id, freezes=shop_id not in self._stuck)
         if done.stuck:

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from activation.eligibility import Decision, Defer, Send, Skip
 from activation.outbox import pacing
 from activation.outbox.batches import (
+    BATCH_SIZE,
     BEGIN_ATTEMPT,
     CLOSE_BATCH,
     FINISH_ATTEMPT,
@@ -85,6 +86,7 @@ class Outbox:
     sleep: Callable[[float], None]
     checkpoint: Callable[[str], None] = lambda _: None
     lease: timedelta = LEASE
+    batch_size: int = BATCH_SIZE
 
 
 @dataclass
@@ -159,6 +161,7 @@ def _next_batch(
             shop_id,
             now=outbox.clock.now(),
             settings=outbox.settings,
+            limit=outbox.batch_size,
             lease=outbox.lease,
         )
     outbox.checkpoint("frozen")

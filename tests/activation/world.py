@@ -84,14 +84,18 @@ class World:
             set_delay(session, shop_id, WELCOME, "delay", delay, now=self.now)
             switch_on(session, shop_id, WELCOME, now=self.now)
 
-    def add_customer(self, customer_id: int, *, shop_id: int = 0, **columns: Any) -> int:
+    def add_customer(self, customer_id: int, **columns: Any) -> int:
+        self.add_customers([customer_id], **columns)
+        return customer_id
+
+    def add_customers(self, numbers: Sequence[int], *, shop_id: int = 0, **columns: Any) -> None:
         with session_scope(self.factory) as session:
-            session.add(
+            session.add_all(
                 Customer(
                     **{
                         "shop_id": shop_id or self.shop_id,
-                        "customer_id": customer_id,
-                        "email": f"c{customer_id}@example.com",
+                        "customer_id": number,
+                        "email": f"c{number}@example.com",
                         "first_name": "Anna",
                         "consent_state": ConsentState.SUBSCRIBED,
                         "consent_updated_at": self.now - timedelta(days=1),
@@ -100,62 +104,63 @@ class World:
                         **columns,
                     }
                 )
+                for number in numbers
             )
-        return customer_id
 
-    def add_customers(self, numbers: Sequence[int], **columns: Any) -> None:
-        for number in numbers:
-            self.add_customer(number, **columns)
+    def place_order(self, customer_id: int | None, *, shop_id: int = 0, **columns: Any) -> int:
+        return self.place_orders([customer_id], shop_id=shop_id, **columns)
 
-    def place_order(
-        self, customer_id: int | None, *, shop_id: int = 0, lines: int = 2, **columns: Any
+    def place_orders(
+        self, customer_ids: Sequence[int | None], *, shop_id: int = 0, **columns: Any
     ) -> int:
-        """One order, written as the webhook path does: statistics locked, then recomputed."""
+        """One order each, written as the webhook path does: statistics locked, then recomputed.
+        Returns the last order's id.
+        """
         shop_id = shop_id or self.shop_id
-        order_id = self.next_order
-        self.next_order += 1
-        touched = [] if customer_id is None else [customer_id]
+        touched = [each for each in customer_ids if each is not None]
         with session_scope(self.factory) as session:
             statistics.lock(session, shop_id, touched)
-            session.add(
-                Order(
-                    **{
-                        "shop_id": shop_id,
-                        "order_id": order_id,
-                        "name": f"#{order_id}",
-                        "customer_id": customer_id,
-                        "created_at": self.now,
-                        "updated_at": self.now,
-                        "processed_at": self.now,
-                        "is_test": False,
-                        "financial_status": "PAID",
-                        "currency": "EUR",
-                        "current_total": Decimal("49.90"),
-                        "original_total": Decimal("49.90"),
-                        "refunded_total": Decimal(0),
-                        **columns,
-                    }
-                )
-            )
-            for number in range(lines):
-                session.add(
-                    OrderLine(
-                        shop_id=shop_id,
-                        line_id=order_id * 10 + number,
-                        order_id=order_id,
-                        title=f"Becher {number}",
-                        variant_title="Blau",
-                        quantity=1,
-                        current_quantity=1,
-                        unit_price=Decimal("24.95"),
-                        currency="EUR",
-                    )
-                )
+            for customer_id in customer_ids:
+                self.next_order += 1
+                session.add_all(self._order(shop_id, self.next_order, customer_id, columns))
             session.flush()
-            statistics.recompute(
-                session, shop_id, touched, touched_at=datetime.now(self.now.tzinfo)
-            )
-        return order_id
+            statistics.recompute(session, shop_id, touched, touched_at=self._touched_at())
+        return self.next_order
+
+    def _order(
+        self, shop_id: int, order_id: int, customer_id: int | None, columns: dict[str, Any]
+    ) -> list[Order | OrderLine]:
+        order = {
+            "shop_id": shop_id,
+            "order_id": order_id,
+            "name": f"#{order_id}",
+            "customer_id": customer_id,
+            "created_at": self.now,
+            "updated_at": self.now,
+            "processed_at": self.now,
+            "is_test": False,
+            "financial_status": "PAID",
+            "currency": "EUR",
+            "current_total": Decimal("49.90"),
+            "original_total": Decimal("49.90"),
+            "refunded_total": Decimal(0),
+        }
+        line = OrderLine(
+            shop_id=shop_id,
+            line_id=order_id,
+            order_id=order_id,
+            title="Becher Fjord",
+            variant_title="Blau",
+            quantity=2,
+            current_quantity=2,
+            unit_price=Decimal("24.95"),
+            currency="EUR",
+        )
+        return [Order(**(order | columns)), line]
+
+    def _touched_at(self) -> datetime:
+        """Distinct per change, as with a clock that runs."""
+        return datetime.now(self.now.tzinfo)
 
     def change_order(self, order_id: int, **columns: Any) -> None:
         with session_scope(self.factory) as session:
@@ -165,15 +170,12 @@ class World:
             for name, value in columns.items():
                 setattr(order, name, value)
             session.flush()
-            statistics.recompute(
-                session, order.shop_id, touched, touched_at=datetime.now(self.now.tzinfo)
-            )
+            statistics.recompute(session, order.shop_id, touched, touched_at=self._touched_at())
 
     def buyers(self, numbers: Sequence[int], **columns: Any) -> None:
         """Subscribed customers with one order each."""
-        for number in numbers:
-            self.add_customer(number, **columns)
-            self.place_order(number)
+        self.add_customers(numbers, **columns)
+        self.place_orders(numbers)
 
     def cycle(self, **options: Any) -> Cycle:
         return Cycle(
