@@ -8,11 +8,13 @@ from sqlalchemy.orm import Session
 
 from core.ingestion import customers, orders
 from core.ingestion.refresh import request
-from core.ingestion.rows import line_row, order_row
+from core.ingestion.rows import Row, line_row, order_row
 from core.models import Shop
 from core.models.enums import ObjectType
+from core.shopify import gid
 from core.shopify.rest import (
     BodyError,
+    WebhookOrder,
     other_shop,
     read_customer,
     read_json,
@@ -45,8 +47,7 @@ def _order(session: Session, shop: Shop, body: bytes, at: datetime) -> None:
     asks_consent = customer is not None and customers.apply_webhook(session, shop_id, customer)
     reason = "partial body"
     if not found.is_partial:
-        rows = [order_row(found.order)]
-        lines = [line_row(line, found.order_id) for line in found.lines]
+        rows, lines = _rows(found)
         contested = orders.apply_few(session, shop_id, rows, lines, at=at)
         # Two changes within one second arrive in any order; only Shopify knows the last.
         reason = "two states at one time" if contested else ""
@@ -54,6 +55,13 @@ def _order(session: Session, shop: Shop, body: bytes, at: datetime) -> None:
         _refresh_customer(session, shop, customer.customer_id, at)
     if reason:
         _refresh_order(session, shop, found.order_id, reason, at)
+
+
+def _rows(found: WebhookOrder) -> tuple[list[Row], list[Row]]:
+    try:
+        return [order_row(found.order)], [line_row(line, found.order_id) for line in found.lines]
+    except ValueError as error:
+        raise BodyError(f"The order cannot be read: {error}") from None
 
 
 def _customer(session: Session, shop: Shop, body: bytes, at: datetime) -> None:
@@ -83,7 +91,7 @@ def _refresh_order(session: Session, shop: Shop, order_id: int, reason: str, at:
 
 
 def _positive_number(value: Any, name: str) -> int:
-    if not isinstance(value, int) or not 0 < value < 2**63:
+    if not isinstance(value, int) or value is True or not 0 < value <= gid.LARGEST:
         raise BodyError(f"The body cannot be applied: `{name}` is not an id.")
     return value
 

@@ -15,6 +15,9 @@ from core.shopify.shapes import Customer, Order, OrderLine, reference_number
 Row = tuple[str | None, ...]
 Columns = Sequence[tuple[str, str]]
 
+EARLIEST_YEAR: Final = 1000
+LATEST_YEAR: Final = 9998
+
 CUSTOMER_COLUMNS: Final[Columns] = (
     ("customer_id", "bigint"),
     ("email", "text"),
@@ -131,7 +134,12 @@ def line_row(line: OrderLine, order_id: int) -> Row:
 
 
 def moment_text(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
+    """Raises ValueError at the ends of Python's calendar, where another offset falls off it."""
+    if moment is None:
+        return None
+    if not EARLIEST_YEAR <= moment.year <= LATEST_YEAR:
+        raise ValueError(f"not a time we can keep: the year {moment.year}")
+    return moment.isoformat()
 
 
 def flag_text(flag: bool | None) -> str | None:  # noqa: FBT001 - the value itself

@@ -140,7 +140,7 @@ def read_order(body: bytes) -> WebhookOrder:
     rest = _decode(body, RestOrder)
     try:
         return _order(rest)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise BodyError(f"The order cannot be read: {error}") from None
 
 
@@ -151,7 +151,7 @@ def read_customer(body: bytes) -> WebhookCustomer:
         raise BodyError("The customer cannot be read: `updated_at` is missing.")
     try:
         return _customer(rest, seen_at=rest.updated_at)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise BodyError(f"The customer cannot be read: {error}") from None
 
 

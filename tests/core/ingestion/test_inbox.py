@@ -1,0 +1,460 @@
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.orm import Session
+
+from core.clock import MovableClock
+from core.database import SessionFactory, make_session_factory, session_scope
+from core.ingestion import apply, inbox
+from core.ingestion.inbox import InboxReport, Received, failed_count, failed_messages, receive
+from core.models import Shop
+from core.models.enums import InboxState
+from core.secrets import SecretBox
+from core.settings import Settings
+from core.shopify.webhooks import MAX_BODY
+from tests.core.ingestion.conftest import Rows
+from tests.fixtures.shopify import (
+    DOMAIN,
+    SHOP_NUMBER,
+    add_shop,
+    customer_body,
+    encode,
+    order_body,
+    rest_money,
+    webhook_headers,
+)
+
+INBOX = "SELECT state, error, attempts, next_attempt_at FROM raw_shopify.webhook_inbox"
+REQUESTS = "SELECT object_type, object_id FROM raw_shopify.refresh_requests ORDER BY 1, 2"
+CONSENT = "SELECT consent_state FROM raw_shopify.customers"
+Post = Callable[..., Received]
+_ids = itertools.count(1)
+
+
+@pytest.fixture
+def post(
+    session_factory: SessionFactory, settings: Settings, clock: MovableClock, shop: Shop
+) -> Post:
+    """Delivers one signed webhook; `headers` and `secret` can be made wrong."""
+
+    def deliver(
+        body: Any,
+        topic: str = "orders/create",
+        *,
+        webhook_id: str | None = None,
+        headers: dict[str, str] | None = None,
+        **signing: Any,
+    ) -> Received:
+        raw = encode(body)
+        given = webhook_headers(raw, topic, webhook_id or f"w{next(_ids)}", **signing)
+        return receive(
+            session_factory,
+            headers=given | (headers or {}),
+            body=raw,
+            settings=settings,
+            clock=clock,
+        )
+
+    return deliver
+
+
+@pytest.mark.requirement("SHOP-04", "SHOP-06", "RFM-04")
+def test_a_new_order_is_stored_counted_and_its_customer_asked_for_in_one_go(
+    post: Post, rows: Rows, clock: MovableClock
+) -> None:
+    assert post(order_body(11, 5, total="49.90")) == Received(200, InboxState.APPLIED)
+    assert rows(
+        "SELECT order_id, customer_id, current_total, processed_at, financial_status,"
+        " is_counted FROM raw_shopify.orders"
+    ) == [(11, 5, Decimal("49.9000"), datetime(2026, 11, 20, 11, 30, tzinfo=UTC), "PAID", True)]
+    assert rows("SELECT line_id, order_id, unit_price FROM raw_shopify.order_lines") == [
+        (110, 11, Decimal("49.9000"))
+    ]
+    statistics = "SELECT order_count, total_spent, touched_at FROM raw_shopify.customer_statistics"
+    assert rows(statistics) == [(1, Decimal("49.9000"), clock.now())]
+    assert rows("SELECT email, consent_state, tags FROM raw_shopify.customers") == [
+        ("c5@example.com", None, [])
+    ]
+    assert rows(REQUESTS) == [("Customer", 5)]
+    assert rows(INBOX) == [("applied", None, 1, None)]
+    assert rows(
+        "SELECT topic, event_id IS NOT NULL, triggered_at, applied_at"
+        " FROM raw_shopify.webhook_inbox"
+    ) == [
+        (
+            "orders/create",
+            True,
+            datetime(2026, 11, 20, 11, 30, 0, 123456, tzinfo=UTC),
+            clock.now(),
+        )
+    ]
+
+
+@pytest.mark.requirement("SHOP-04")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"headers": {"X-Shopify-Hmac-Sha256": "AAAA"}},
+        {"headers": {"X-Shopify-Hmac-Sha256": ""}},
+        {"headers": {"X-Shopify-Shop-Domain": "unknown.myshopify.com"}},
+        {"headers": {"X-Shopify-Shop-Domain": ""}},
+        {"secret": "another secret"},
+    ],
+)
+def test_what_is_not_signed_by_a_shop_we_know_is_refused_and_not_stored(
+    post: Post, rows: Rows, changes: dict[str, Any]
+) -> None:
+    assert post(order_body(11, 5), **changes) == Received(401)
+    assert post(b"not even json", **changes) == Received(401)
+    assert rows(INBOX) == []
+    assert rows("SELECT 1 FROM raw_shopify.orders") == []
+
+
+@pytest.mark.requirement("SHOP-04")
+def test_an_empty_body_is_refused_and_an_oversize_one_before_anything_else(
+    post: Post, rows: Rows
+) -> None:
+    assert post(b"") == Received(401)
+    assert post(b" " * (MAX_BODY + 1)) == Received(413)
+    assert rows(INBOX) == []
+
+
+@pytest.mark.requirement("SHOP-04")
+def test_both_secrets_are_valid_while_they_are_rotated(
+    session_factory: SessionFactory, settings: Settings, shop: Shop, post: Post
+) -> None:
+    with session_scope(session_factory) as session:
+        box = SecretBox(settings.secret_key)
+        stored = session.get_one(Shop, shop.shop_id)
+        stored.previous_client_secret_encrypted = box.encrypt("the old one")
+    assert post(order_body(11, 5)).status == 200
+    assert post(order_body(12, 5), secret="the old one").status == 200
+    assert post(order_body(13, 5), secret="an older one").status == 401
+
+
+@pytest.mark.requirement("SHOP-05")
+def test_the_same_webhook_twice_is_one_record_and_no_second_processing(
+    post: Post, rows: Rows
+) -> None:
+    first = post(order_body(11, 5, total="10.00"), webhook_id="same")
+    before = rows("SELECT loaded_at, xmin::text FROM raw_shopify.orders")
+    again = post(
+        order_body(11, 5, total="99.00", updated_at="2026-11-21T00:00:00Z"), webhook_id="same"
+    )
+    assert (first.status, again.status) == (200, 200)
+    assert rows("SELECT loaded_at, xmin::text FROM raw_shopify.orders") == before
+    assert rows(INBOX) == [("applied", None, 1, None)]
+
+
+@pytest.mark.requirement("SHOP-05")
+def test_webhook_ids_of_two_shops_do_not_meet(
+    session_factory: SessionFactory, settings: Settings, post: Post, rows: Rows
+) -> None:
+    with session_scope(session_factory) as session:
+        add_shop(session, settings, domain="other.myshopify.com")
+    post(order_body(11, 5), webhook_id="same")
+    post(order_body(11, 5), webhook_id="same", domain="other.myshopify.com")
+    assert rows("SELECT shop_id, order_count FROM raw_shopify.customer_statistics ORDER BY 1") == [
+        (1, 1),
+        (2, 1),
+    ]
+
+
+@pytest.mark.requirement("SHOP-06")
+def test_the_latest_state_wins_in_whatever_order_it_arrives(post: Post, rows: Rows) -> None:
+    newer = order_body(11, 5, updated_at="2026-11-20T14:00:00+01:00", line_items=[])
+    post(newer | rest_money("current_total_price", "3.00"), "orders/updated")
+    post(order_body(11, 5, total="10.00"), "orders/create")
+    assert rows("SELECT current_total FROM raw_shopify.orders") == [(Decimal("3.0000"),)]
+    assert rows("SELECT 1 FROM raw_shopify.order_lines") == []
+
+
+@pytest.mark.requirement("SHOP-06")
+def test_times_with_an_offset_are_compared_as_instants(post: Post, rows: Rows) -> None:
+    post(order_body(11, 5, total="3.00", updated_at="2026-11-20T12:30:00+01:00"))
+    post(order_body(11, 5, total="9.00", updated_at="2026-11-20T11:29:59Z"), "orders/updated")
+    assert rows("SELECT current_total FROM raw_shopify.orders") == [(Decimal("3.0000"),)]
+
+
+@pytest.mark.requirement("SHOP-06")
+def test_two_states_within_one_second_are_settled_by_asking_shopify(post: Post, rows: Rows) -> None:
+    post(order_body(11, None, financial_status="paid"), "orders/paid")
+    post(order_body(11, None, financial_status="paid"), "orders/updated")
+    assert rows(REQUESTS) == []
+    post(order_body(11, None, financial_status="pending"), "orders/create")
+    assert rows(REQUESTS) == [("Order", 11)]
+
+
+def test_a_cancelled_order_counts_no_more(post: Post, rows: Rows) -> None:
+    post(order_body(11, 5))
+    cancelled = "2026-11-20T13:00:00+01:00"
+    post(order_body(11, 5, cancelled_at=cancelled, updated_at=cancelled), "orders/cancelled")
+    assert rows("SELECT order_count FROM raw_shopify.customer_statistics") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("topic", "body"),
+    [
+        ("refunds/create", {"id": 1, "order_id": 11, "transactions": []}),
+        ("orders/edited", {"order_edit": {"id": 1, "order_id": 11}}),
+        ("orders/updated", {k: v for k, v in order_body(11, None).items() if k != "line_items"}),
+        ("orders/updated", order_body(11, None, financial_status="refunded")),
+    ],
+)
+def test_a_body_without_the_whole_order_has_the_order_read(
+    post: Post, rows: Rows, topic: str, body: dict[str, Any]
+) -> None:
+    assert post(body, topic).state is InboxState.APPLIED
+    assert rows(REQUESTS) == [("Order", 11)]
+    assert rows("SELECT 1 FROM raw_shopify.orders") == []
+
+
+@pytest.mark.requirement("SHOP-06")
+def test_a_customer_webhook_moves_names_but_never_consent_or_tags(
+    post: Post, rows: Rows, session_factory: SessionFactory
+) -> None:
+    post(customer_body(5), "customers/create")
+    with session_scope(session_factory) as session:
+        session.execute(
+            text("UPDATE raw_shopify.customers SET consent_state = 'SUBSCRIBED', tags = '{vip}'")
+        )
+        session.execute(text("DELETE FROM raw_shopify.refresh_requests"))
+    post(customer_body(5), "customers/update")
+    assert rows(REQUESTS) == []
+    post(
+        customer_body(5, first_name="Grace", email=None, updated_at="2026-11-20T12:00:00+01:00"),
+        "customers/update",
+    )
+    assert rows("SELECT first_name, email, consent_state, tags FROM raw_shopify.customers") == [
+        ("Grace", "c5@example.com", "SUBSCRIBED", ["vip"])
+    ]
+    assert rows(REQUESTS) == [("Customer", 5)], "the consent may have moved with it"
+
+
+@pytest.mark.requirement("SHOP-06")
+def test_an_older_customer_in_an_order_changes_nothing(post: Post, rows: Rows) -> None:
+    post(customer_body(5, first_name="Now", updated_at="2026-11-20T12:00:00Z"), "customers/update")
+    post(order_body(11, 5))
+    assert rows("SELECT first_name FROM raw_shopify.customers") == [("Now",)]
+    assert rows(CONSENT) == [(None,)]
+
+
+@pytest.mark.parametrize("topic", ["checkouts/create", "orders/delete", "app/uninstalled", ""])
+def test_a_topic_without_use_is_kept_as_ignored(post: Post, rows: Rows, topic: str) -> None:
+    assert post({"id": 1}, topic) == Received(200, InboxState.IGNORED)
+    assert rows(INBOX) == [("ignored", None, 1, None)]
+
+
+@pytest.mark.requirement("SHOP-04")
+@pytest.mark.parametrize(
+    ("body", "topic", "words"),
+    [
+        (b"{", "orders/create", "not JSON"),
+        (b"[1]", "orders/create", "not a JSON object"),
+        (b"\xff\xfe", "checkouts/create", "not JSON"),
+        ({"id": 11}, "orders/create", "missing required field"),
+        (order_body(11, 5, updated_at="never"), "orders/updated", "updated_at"),
+        (order_body(11, 5, created_at="0001-01-01T00:00:00+14:00"), "orders/paid", "out of range"),
+        (order_body(11, 5, processed_at="0900-01-01T00:00:00Z"), "orders/paid", "the year 900"),
+        ({"order_id": "11"}, "refunds/create", "`order_id` is not an id"),
+        ({"order_id": True}, "refunds/create", "`order_id` is not an id"),
+        ({"order_edit": None}, "orders/edited", "`order_edit.order_id` is not an id"),
+        (order_body(11, 5, shop_id=SHOP_NUMBER + 1), "orders/create", "another shop"),
+        ({"shop_domain": "evil\x00.myshopify.com"}, "app/uninstalled", "another shop"),
+        (
+            order_body(11, 5, order_status_url="https://evil.myshopify.com/7/orders/a"),
+            "orders/create",
+            "another shop",
+        ),
+    ],
+)
+def test_a_signed_body_that_cannot_be_applied_is_kept_as_failed(
+    *,
+    post: Post,
+    rows: Rows,
+    shop: Shop,
+    session_factory: SessionFactory,
+    body: Any,
+    topic: str,
+    words: str,
+) -> None:
+    assert post(body, topic) == Received(200, InboxState.FAILED)
+    [(state, error, attempts, next_attempt_at)] = rows(INBOX)
+    assert (state, attempts, next_attempt_at) == ("failed", 1, None)
+    assert words in str(error)
+    assert rows("SELECT body FROM raw_shopify.webhook_inbox") == [(encode(body),)]
+    for table in ("orders", "customers", "customer_statistics", "refresh_requests"):
+        assert rows(f"SELECT 1 FROM raw_shopify.{table}") == []
+    with session_scope(session_factory) as session:
+        assert failed_count(session, shop.shop_id) == 1
+        assert [message.topic for message in failed_messages(session, shop.shop_id)] == [topic]
+
+
+def test_what_the_database_cannot_take_is_kept_and_leaves_nothing_half_done(
+    post: Post, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_much(session: Session, shop: Shop, body: bytes, at: datetime) -> None:
+        session.execute(text("INSERT INTO crm.users (email, password_hash) VALUES ('x', 'y')"))
+        session.execute(text("SELECT 9999999999::int"))
+
+    monkeypatch.setitem(apply.HANDLERS, "orders/create", too_much)  # type: ignore[arg-type]
+    assert post(order_body(11, 5)) == Received(200, InboxState.FAILED)
+    [(_, error, _, next_attempt_at)] = rows(INBOX)
+    assert "NumericValueOutOfRange" in str(error)
+    assert next_attempt_at is None
+    assert rows("SELECT 1 FROM crm.users") == []
+
+
+@pytest.mark.requirement("SHOP-04")
+def test_a_bug_of_ours_loses_no_webhook(
+    post: Post,
+    rows: Rows,
+    monkeypatch: pytest.MonkeyPatch,
+    session_factory: SessionFactory,
+    clock: MovableClock,
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("oops")
+
+    with monkeypatch.context() as patch:
+        patch.setitem(apply.HANDLERS, "orders/create", broken)  # type: ignore[arg-type]
+        assert post(order_body(11, 5)) == Received(200, InboxState.FAILED)
+        [(state, error, attempts, next_attempt_at)] = rows(INBOX)
+        assert (state, attempts) == ("failed", 1)
+        assert "KeyError" in str(error)
+        assert next_attempt_at is not None
+        assert inbox.retry_due(session_factory, clock=clock) == InboxReport()
+        _make_due(session_factory)
+        assert inbox.retry_due(session_factory, clock=clock) == InboxReport(failed=1)
+    _make_due(session_factory)
+    assert inbox.retry_due(session_factory, clock=clock) == InboxReport(applied=1)
+    assert rows(INBOX) == [("applied", None, 3, None)]
+    assert rows("SELECT order_count FROM raw_shopify.customer_statistics") == [(1,)]
+
+
+def test_what_fails_again_and_again_is_given_up_in_the_end(
+    post: Post,
+    rows: Rows,
+    monkeypatch: pytest.MonkeyPatch,
+    session_factory: SessionFactory,
+    clock: MovableClock,
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("oops")
+
+    monkeypatch.setitem(apply.HANDLERS, "orders/create", broken)  # type: ignore[arg-type]
+    post(order_body(11, 5))
+    rounds = 0
+    report = InboxReport()
+    while not report.given_up:
+        _make_due(session_factory)
+        report = inbox.retry_due(session_factory, clock=clock)
+        rounds += 1
+    assert rounds == 10
+    assert rows(INBOX)[0][3] is None
+
+
+def _make_due(factory: SessionFactory) -> None:
+    with session_scope(factory) as session:
+        session.execute(
+            text(
+                "UPDATE raw_shopify.webhook_inbox SET next_attempt_at = clock_timestamp()"
+                " WHERE next_attempt_at IS NOT NULL"
+            )
+        )
+
+
+@pytest.mark.requirement("SHOP-04")
+def test_rows_that_somebody_holds_too_long_are_waited_for_later(
+    post: Post,
+    rows: Rows,
+    session_factory: SessionFactory,
+    clock: MovableClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A sync that commits holds the customers it touches; Shopify waits five seconds at most."""
+    monkeypatch.setattr(inbox, "LOCK_TIMEOUT", "100ms")
+    post(order_body(11, 5))
+    with session_scope(session_factory) as session:
+        session.execute(text("SELECT 1 FROM raw_shopify.customer_statistics FOR UPDATE"))
+        assert post(order_body(12, 5)) == Received(200, InboxState.FAILED)
+    assert "LockNotAvailable" in str(rows(INBOX + " WHERE state = 'failed'")[0][1])
+    _make_due(session_factory)
+    assert inbox.retry_due(session_factory, clock=clock) == InboxReport(applied=1)
+    assert rows("SELECT order_count FROM raw_shopify.customer_statistics") == [(2,)]
+
+
+@pytest.mark.requirement("SHOP-04")
+def test_without_a_database_shopify_is_asked_to_come_again(
+    settings: Settings, clock: MovableClock, shop: Shop
+) -> None:
+    nowhere = create_engine("postgresql+psycopg://x:x@127.0.0.1:1/x")
+    body = encode(order_body(11, 5))
+    answer = receive(
+        make_session_factory(nowhere),
+        headers=webhook_headers(body, "orders/create", "w1"),
+        body=body,
+        settings=settings,
+        clock=clock,
+    )
+    assert answer == Received(503)
+    nowhere.dispose()
+
+
+def test_a_key_that_opens_no_secret_is_our_trouble_not_a_wrong_signature(
+    session_factory: SessionFactory, settings: Settings, clock: MovableClock, shop: Shop
+) -> None:
+    body = encode(order_body(11, 5))
+    other = settings.model_copy(update={"secret_key": type(settings.secret_key)("x" * 32)})
+    answer = receive(
+        session_factory,
+        headers=webhook_headers(body, "orders/create", "w1"),
+        body=body,
+        settings=other,
+        clock=clock,
+    )
+    assert answer == Received(503)
+
+
+def test_business_time_of_the_shop_marks_what_an_order_touched(
+    post: Post, rows: Rows, session_factory: SessionFactory, shop: Shop, clock: MovableClock
+) -> None:
+    with session_scope(session_factory) as session:
+        moved = session.get_one(Shop, shop.shop_id)
+        moved.is_sandbox, moved.clock_offset = True, timedelta(days=30)
+    post(order_body(11, 5))
+    assert rows("SELECT touched_at FROM raw_shopify.customer_statistics") == [
+        (clock.now() + timedelta(days=30),)
+    ]
+
+
+def test_nothing_of_a_body_is_logged(post: Post, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    post(order_body(11, 5))
+    post(order_body(12, 5, updated_at="never"))
+    post(b"{broken c5@example.com")
+    assert "example.com" not in caplog.text.replace(DOMAIN, "")
+    assert "Ada" not in caplog.text
+
+
+@pytest.mark.requirement("SHOP-05")
+def test_two_deliveries_of_one_webhook_at_once_are_processed_once(
+    engine: Engine, settings: Settings, clock: MovableClock, shop: Shop, rows: Rows
+) -> None:
+    factory = make_session_factory(engine)
+    body = encode(order_body(11, 5))
+    headers = webhook_headers(body, "orders/create", "same")
+
+    def deliver(_: int) -> int:
+        return receive(factory, headers=headers, body=body, settings=settings, clock=clock).status
+
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(deliver, range(12))) == {200}
+    assert rows(INBOX) == [("applied", None, 1, None)]
+    assert rows("SELECT order_count FROM raw_shopify.customer_statistics") == [(1,)]

@@ -1,0 +1,362 @@
+"""Order statistics stay right whoever writes, in whatever order, at the same time."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, text
+
+from core.clock import MovableClock, SystemClock
+from core.database import SessionFactory, make_session_factory, session_scope
+from core.ingestion import orders, statistics
+from core.ingestion.inbox import receive, retry_due
+from core.ingestion.rows import Row, order_row
+from core.models import Shop
+from core.settings import Settings
+from core.shopify import gid
+from core.shopify.shapes import Money, MoneyBag, Order, Reference
+from tests.core.ingestion.conftest import Rows
+from tests.fixtures.shopify import encode, order_body, webhook_headers
+
+NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+CONNECTIONS = 4
+STORED = """
+    SELECT customer_id, order_count, total_spent, first_order_at, last_order_at
+    FROM raw_shopify.customer_statistics ORDER BY customer_id"""
+
+
+def row(
+    number: int, buyer: int | None, *, total: str = "10", seconds: int = 0, **changes: object
+) -> Row:
+    """An order as a row; a later version has more `seconds`."""
+    bag = MoneyBag(Money(total, str(changes.pop("currency", "EUR"))))
+    order = Order(
+        id=gid.make("Order", number),
+        name=f"#{number}",
+        created_at=NOON,
+        updated_at=NOON + timedelta(seconds=seconds),
+        processed_at=NOON + timedelta(hours=number),
+        current_total_price_set=bag,
+        total_price_set=MoneyBag(Money("100", "EUR")),
+        total_refunded_set=MoneyBag(Money("0", "EUR")),
+        test=False,
+        customer=Reference(gid.make("Customer", buyer)) if buyer else None,
+    )
+    for name, value in changes.items():
+        setattr(order, name, value)
+    return order_row(order)
+
+
+def write(factory: SessionFactory, shop: Shop, *rows: Row, at: datetime = NOON) -> None:
+    with session_scope(factory) as session:
+        orders.apply_few(session, shop.shop_id, rows, [], at=at)
+
+
+def mismatches(factory: SessionFactory, shop: Shop) -> int:
+    with session_scope(factory) as session:
+        return statistics.mismatches(session, shop.shop_id)
+
+
+@pytest.mark.requirement("RFM-04")
+def test_only_counted_orders_in_the_shops_currency_are_summed(
+    session_factory: SessionFactory, shop: Shop, rows: Rows
+) -> None:
+    write(
+        session_factory,
+        shop,
+        row(1, 5, total="10.10"),
+        row(2, 5, total="0"),
+        row(3, 5, total="99", currency="USD"),
+        row(4, 5, test=True),
+        row(5, 5, cancelled_at=NOON),
+        row(6, 5, display_financial_status="VOIDED"),
+        row(7, None),
+    )
+    assert rows(STORED) == [
+        (5, 3, Decimal("10.1000"), NOON + timedelta(hours=1), NOON + timedelta(hours=3))
+    ]
+    counted = "SELECT foreign_currency_order_count FROM raw_shopify.customer_statistics"
+    assert rows(counted) == [(1,)]
+    assert mismatches(session_factory, shop) == 0
+
+
+@pytest.mark.requirement("RFM-04")
+def test_only_a_change_marks_a_customer_as_touched(
+    session_factory: SessionFactory, shop: Shop, rows: Rows
+) -> None:
+    touched = "SELECT touched_at FROM raw_shopify.customer_statistics ORDER BY customer_id"
+    write(session_factory, shop, row(1, 5))
+    assert rows(touched) == [(NOON,)]
+    write(session_factory, shop, row(1, 5), at=NOON + timedelta(days=1))
+    assert rows(touched) == [(NOON,)]
+    write(session_factory, shop, row(1, 6, seconds=1), at=NOON + timedelta(days=2))
+    assert rows(touched) == [(NOON + timedelta(days=2),)] * 2
+
+
+@pytest.mark.requirement("RFM-04")
+def test_every_kind_of_wrong_row_is_found_and_put_right(
+    session_factory: SessionFactory, shop: Shop
+) -> None:
+    write(session_factory, shop, *(row(number, number) for number in range(1, 7)))
+    assert mismatches(session_factory, shop) == 0
+    for wrong in (
+        "UPDATE raw_shopify.customer_statistics SET order_count = 2 WHERE customer_id = 1",
+        "UPDATE raw_shopify.customer_statistics SET total_spent = 1 WHERE customer_id = 2",
+        "UPDATE raw_shopify.customer_statistics SET last_order_at = NULL WHERE customer_id = 3",
+        "DELETE FROM raw_shopify.customer_statistics WHERE customer_id = 4",
+        "UPDATE raw_shopify.orders SET cancelled_at = now() WHERE order_id = 5",
+        "INSERT INTO raw_shopify.customer_statistics VALUES (1, 9, 1)",
+    ):
+        with session_scope(session_factory) as session:
+            session.execute(text(wrong))
+    assert mismatches(session_factory, shop) == 6
+    with session_scope(session_factory) as session:
+        statistics.recompute_all(session, shop.shop_id, touched_at=NOON)
+    assert mismatches(session_factory, shop) == 0
+
+
+# ---------------------------------------------------------------- two at once, step by step
+
+
+@contextmanager
+def waiting_for_us(factory: SessionFactory, work: Callable[[], None]) -> Iterator[None]:
+    """Runs `work` in a thread, goes on once it waits for a lock of ours, joins it at the end."""
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 20
+        while not _somebody_waits(factory) and thread.is_alive():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield
+    finally:
+        thread.join(30)
+    assert not thread.is_alive()
+    assert failures == []
+
+
+def _somebody_waits(factory: SessionFactory) -> bool:
+    with session_scope(factory) as session:
+        waiting = session.execute(
+            text(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+        )
+        return bool(waiting.scalar_one())
+
+
+def two_orders_of_one_customer_at_once(factory: SessionFactory, shop: Shop) -> int:
+    """Both transactions hold their order before either commits. Returns the wrong customers."""
+    write(factory, shop, row(1, 5))
+    with (
+        factory() as first,
+        waiting_for_us(factory, _after(first, factory, shop, row(2, 5), row(3, 5))),
+    ):
+        first.commit()
+    return mismatches(factory, shop)
+
+
+def _after(
+    first: object, factory: SessionFactory, shop: Shop, ours: Row, theirs: Row
+) -> Callable[[], None]:
+    """Applies `ours` in the open session; returns what the other transaction does."""
+    orders.apply_few(first, shop.shop_id, [ours], [], at=NOON)  # type: ignore[arg-type]
+    return lambda: write(factory, shop, theirs)
+
+
+@pytest.mark.requirement("RFM-04")
+def test_two_orders_of_one_customer_at_once_are_both_counted(
+    session_factory: SessionFactory, shop: Shop, rows: Rows
+) -> None:
+    assert two_orders_of_one_customer_at_once(session_factory, shop) == 0
+    assert rows("SELECT order_count FROM raw_shopify.customer_statistics") == [(3,)]
+
+
+@pytest.mark.requirement("RFM-04")
+def test_without_the_lock_one_of_them_would_be_lost(
+    session_factory: SessionFactory, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control of the test above: the same two transactions, the lock left out."""
+    monkeypatch.setattr(statistics, "lock_touched", lambda *_: None)
+    assert two_orders_of_one_customer_at_once(session_factory, shop) == 1
+
+
+@pytest.mark.requirement("RFM-04")
+def test_one_new_order_told_at_once_for_two_customers_ends_with_the_later(
+    session_factory: SessionFactory, shop: Shop, rows: Rows
+) -> None:
+    """Neither transaction sees the other's order at first, so neither knows whom it leaves."""
+    write(session_factory, shop, row(1, 5), row(2, 6))
+    later, earlier = row(9, 6, seconds=9), row(9, 5, seconds=1)
+    with (
+        session_factory() as first,
+        waiting_for_us(session_factory, _after(first, session_factory, shop, earlier, later)),
+    ):
+        first.commit()
+    assert mismatches(session_factory, shop) == 0
+    counts = "SELECT customer_id, order_count FROM raw_shopify.customer_statistics ORDER BY 1"
+    assert rows(counts) == [(5, 1), (6, 2)]
+
+
+# ---------------------------------------------------------------- many at once
+
+
+@dataclass(frozen=True)
+class Version:
+    """One state of an order, as a webhook tells it."""
+
+    order: int
+    number: int
+    buyer: int | None
+    total: int
+    is_cancelled: bool
+
+    def body(self) -> bytes:
+        moment = (NOON + timedelta(minutes=self.number)).isoformat()
+        return encode(
+            order_body(
+                self.order,
+                self.buyer,
+                total=f"{self.total}.00",
+                updated_at=moment,
+                processed_at=(NOON + timedelta(hours=self.order)).isoformat(),
+                cancelled_at=moment if self.is_cancelled else None,
+            )
+        )
+
+
+states = st.tuples(
+    st.integers(1, 5),
+    st.sampled_from([1, 2, 3, None]),
+    st.integers(0, 50),
+    st.booleans(),
+)
+histories = st.lists(states, min_size=4, max_size=24).map(
+    lambda drawn: [Version(order, n, *rest) for n, (order, *rest) in enumerate(drawn)]
+)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(CONNECTIONS) as threads:
+        yield threads
+
+
+@pytest.mark.requirement("RFM-04", "SHOP-05", "SHOP-06")
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(history=histories, repeats=st.integers(1, 3), random=st.randoms(use_true_random=False))
+def test_webhooks_at_once_repeated_and_out_of_order_end_as_one_ordered_pass(
+    *,
+    engine: Engine,
+    settings: Settings,
+    shop: Shop,
+    pool: ThreadPoolExecutor,
+    history: list[Version],
+    repeats: int,
+    random: object,
+) -> None:
+    factory = make_session_factory(engine)
+    _forget_orders(factory)
+    deliveries = [(f"w{n}", version.body()) for n, version in enumerate(history)] * repeats
+    random.shuffle(deliveries)  # type: ignore[attr-defined]
+    start = threading.Barrier(CONNECTIONS)
+
+    def deliver(part: int) -> list[int]:
+        start.wait()
+        return [
+            receive(
+                factory,
+                headers=webhook_headers(body, "orders/updated", webhook_id),
+                body=body,
+                settings=settings,
+                clock=MovableClock(NOON),
+            ).status
+            for webhook_id, body in deliveries[part::CONNECTIONS]
+        ]
+
+    answers = [status for part in pool.map(deliver, range(CONNECTIONS)) for status in part]
+    assert set(answers) == {200}
+    assert mismatches(factory, shop) == 0
+    assert _stored(factory) == _one_ordered_pass(history)
+    with session_scope(factory) as session:
+        states = session.execute(text("SELECT DISTINCT state FROM raw_shopify.webhook_inbox"))
+        assert states.scalars().all() == ["applied"]
+
+
+def _forget_orders(factory: SessionFactory) -> None:
+    tables = "customers, orders, order_lines, customer_statistics, webhook_inbox, refresh_requests"
+    names = ", ".join(f"raw_shopify.{name}" for name in tables.split(", "))
+    with session_scope(factory) as session:
+        session.execute(text(f"TRUNCATE {names}"))
+
+
+def _stored(factory: SessionFactory) -> dict[int, tuple[int, Decimal]]:
+    with session_scope(factory) as session:
+        found = session.execute(text(STORED)).all()
+    return {row.customer_id: (row.order_count, row.total_spent) for row in found if row.order_count}
+
+
+def _one_ordered_pass(history: list[Version]) -> dict[int, tuple[int, Decimal]]:
+    """By hand: the last state of each order, then its customer's sums."""
+    last = {version.order: replace(version) for version in history}
+    sums: dict[int, tuple[int, Decimal]] = {}
+    for version in last.values():
+        if version.buyer is not None and not version.is_cancelled:
+            count, total = sums.get(version.buyer, (0, Decimal(0)))
+            sums[version.buyer] = (count + 1, total + version.total)
+    return sums
+
+
+@pytest.mark.requirement("RFM-04", "SHOP-05")
+def test_a_sync_and_webhooks_of_the_same_customers_at_once_end_right(
+    engine: Engine, settings: Settings, shop: Shop, pool: ThreadPoolExecutor
+) -> None:
+    """Bulk loads and webhooks take their locks in the same order: nobody deadlocks."""
+    factory = make_session_factory(engine)
+    bulk = [row(number, number % 7 + 1) for number in range(1, 400)]
+
+    def load(_: int) -> None:
+        with session_scope(factory) as session:
+            orders.apply_few(session, shop.shop_id, bulk, [], at=NOON)
+
+    def deliver(part: int) -> None:
+        for number in range(part, 400, 3):
+            body = Version(number, 60 + part, (number + part) % 7 + 1, 5, is_cancelled=False).body()
+            answer = receive(
+                factory,
+                headers=webhook_headers(body, "orders/updated", f"w{number}"),
+                body=body,
+                settings=settings,
+                clock=SystemClock(),
+            )
+            assert answer.status == 200
+
+    jobs = [pool.submit(load, 0), *(pool.submit(deliver, part) for part in range(1, 4))]
+    for job in jobs:
+        job.result()
+    due = "UPDATE raw_shopify.webhook_inbox SET next_attempt_at = now() WHERE state = 'failed'"
+    with session_scope(factory) as session:
+        session.execute(text(due))
+    retry_due(factory, clock=SystemClock(), limit=500)
+    assert mismatches(factory, shop) == 0
