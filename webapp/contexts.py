@@ -40,6 +40,7 @@ class ErrorPage(Template):
     status: int
     what: str
     next: str
+    has_overview: bool
     request_id: str
 
 

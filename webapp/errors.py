@@ -29,6 +29,13 @@ class LoginRequiredError(Exception):
     """Nobody is logged in."""
 
 
+class BrokenLinkError(HTTPException):
+    """404 for a shop's customer, who followed a link of ours: other words, no overview."""
+
+    def __init__(self) -> None:
+        super().__init__(404)
+
+
 @dataclass(frozen=True)
 class _Words:
     title: str
@@ -66,6 +73,11 @@ _WORDS: Final = {
         "Reload in a few seconds. If it stays, see `ecomcrm status`.",
     ),
 }
+_BROKEN_LINK: Final = _Words(
+    "This link does not work",
+    "It is not complete, or the mail it came with is gone. Nothing was changed.",
+    "Copy the whole link from the mail, or answer the mail and ask to be unsubscribed.",
+)
 _OTHER: Final = _Words("Not possible", "This request could not be answered.", "Go back.")
 
 
@@ -87,7 +99,8 @@ def crash_response(request: Request) -> Response:
 
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - narrows what Starlette types widely
-    return _answer(request, error.status_code, headers=dict(error.headers or {}))
+    words = _BROKEN_LINK if isinstance(error, BrokenLinkError) else None
+    return _answer(request, error.status_code, words=words, headers=dict(error.headers or {}))
 
 
 def _malformed(request: Request, _error: Exception) -> Response:
@@ -120,17 +133,22 @@ def _login_required(request: Request, _error: Exception) -> Response:
 
 
 def _answer(
-    request: Request, status: int, *, what: str | None = None, headers: dict[str, str] | None = None
+    request: Request,
+    status: int,
+    *,
+    words: _Words | None = None,
+    what: str | None = None,
+    headers: dict[str, str] | None = None,
 ) -> Response:
-    words = _WORDS.get(status, _OTHER)
+    said = words or _WORDS.get(status, _OTHER)
     if not _is_for_people(request):
-        body = {"error": words.title, "detail": what or words.what}
-        return JSONResponse(body, status, headers=headers)
+        return JSONResponse({"error": said.title, "detail": what or said.what}, status, headers)
     page = ErrorPage(
-        title=words.title,
+        title=said.title,
         status=status,
-        what=what or words.what,
-        next=words.next,
+        what=what or said.what,
+        next=said.next,
+        has_overview=words is not _BROKEN_LINK,
         request_id=request.scope["state"]["request_id"],
     )
     return render(request, page, status=status, headers=headers)

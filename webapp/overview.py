@@ -33,7 +33,7 @@ SEGMENT_PERIOD: Final = timedelta(days=7)
 STALE_AFTER: Final = timedelta(hours=24)
 MIN_BUYERS: Final = 5  # below, nobody is scored apart (DESIGN, RFM)
 RECENT_MESSAGES: Final = 20
-RECENT_SYNCS: Final = 4
+RECENT_SYNCS: Final = 3
 
 
 @dataclass(frozen=True)

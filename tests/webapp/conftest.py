@@ -20,6 +20,7 @@ from core.models.enums import Role
 from core.secrets import SecretBox
 from core.settings import Settings
 from webapp.app import create_app
+from webapp.overview import View
 
 EMAIL = "ada@example.com"
 PASSWORD = "correct horse battery"
@@ -104,3 +105,8 @@ def owner(
         opened = accounts.open_session(session, user.user_id, clock=clock)
     client.cookies.set("ecomcrm_session", opened.token)
     return client
+
+
+@pytest.fixture
+def view(session: Session, shop: Shop, clock: MovableClock) -> View:
+    return View.at(session, session.merge(shop), clock)

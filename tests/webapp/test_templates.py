@@ -128,7 +128,8 @@ UNSUBSCRIBE = UnsubscribePage(
 )
 
 SAMPLES: tuple[Template, ...] = (
-    ErrorPage(title=MARK, status=404, what=MARK, next=MARK, request_id="0"),
+    ErrorPage(title=MARK, status=404, what=MARK, next=MARK, has_overview=True, request_id="0"),
+    ErrorPage(title=MARK, status=404, what=MARK, next=MARK, has_overview=False, request_id="0"),
     LoginPage(csrf_token="t"),
     LoginPage(csrf_token="t", email=MARK, problem=MARK),
     UNSUBSCRIBE,

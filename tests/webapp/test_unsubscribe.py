@@ -136,6 +136,12 @@ def test_an_unsigned_token_is_not_found(
     assert suppressed(session_factory) == []
 
 
+def test_a_broken_link_speaks_to_the_shops_customer(client: TestClient) -> None:
+    page = client.get("/unsubscribe/x", headers=HTML).text
+    assert "Copy the whole link from the mail" in page
+    assert "Overview" not in page
+
+
 def test_a_token_cannot_be_changed_into_another_persons(
     client: TestClient, link: str, session_factory: SessionFactory
 ) -> None:

@@ -7,7 +7,7 @@ nothing, because scanners follow every link of a mail. Every POST commits before
 from datetime import datetime
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import APIRouter, Depends, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
@@ -18,6 +18,7 @@ from core.models import Shop
 from core.shops import business_clock
 from webapp import words
 from webapp.contexts import UnsubscribePage
+from webapp.errors import BrokenLinkError
 from webapp.rendering import render
 from webapp.services import Services
 from webapp.sessions import ServicesOf
@@ -41,7 +42,7 @@ async def is_from_page(request: Request) -> bool:
 def read_recipient(token: str, services: ServicesOf) -> Recipient:
     recipient = unsubscribe.read_token(services.settings, token)
     if recipient is None:
-        raise HTTPException(404)
+        raise BrokenLinkError
     return recipient
 
 
@@ -84,7 +85,7 @@ def undo(request: Request, services: ServicesOf, token: str, recipient: Recipien
 def _subscriber(session: Session, recipient: Recipient) -> Subscriber:
     subscriber = unsubscribe.find_subscriber(session, recipient)
     if subscriber is None:
-        raise HTTPException(404)
+        raise BrokenLinkError
     return subscriber
 
 

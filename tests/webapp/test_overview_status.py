@@ -1,0 +1,136 @@
+from datetime import timedelta
+
+import pytest
+
+from core.models import (
+    Enrollment,
+    InboxMessage,
+    SendPace,
+)
+from core.models.enums import (
+    EnrollmentState,
+    GateState,
+    InboxState,
+    MessageState,
+    SkipReason,
+    SyncState,
+)
+from tests.webapp.builders import add_flow, add_message, add_rfm_run, add_sync, status, titles
+from webapp.overview import View
+
+
+@pytest.mark.requirement("SHOP-09")
+def test_a_shop_that_was_never_synced_says_so(view: View) -> None:
+    assert (status(view).freshness.face, status(view).freshness.text) == ("never", "Never synced")
+
+
+@pytest.mark.requirement("SHOP-09")
+def test_the_age_of_the_last_completed_sync_is_shown(view: View) -> None:
+    add_sync(view, SyncState.COMPLETED, timedelta(minutes=3))
+    freshness = status(view).freshness
+    assert (freshness.face, freshness.text) == ("idle", "Synced 3 min ago")
+    assert freshness.moment
+    assert freshness.moment.absolute == "20 Nov 2026, 11:57:00 GMT"
+    assert titles(view) == []
+
+
+@pytest.mark.requirement("SHOP-09")
+def test_a_day_without_a_completed_sync_alerts(view: View) -> None:
+    add_sync(view, SyncState.COMPLETED, timedelta(hours=24, minutes=1))
+    assert status(view).freshness.face == "stale"
+    assert titles(view) == ["No sync completed in the last 24 hours"]
+
+
+def test_a_failed_sync_alerts_with_its_words(view: View) -> None:
+    add_sync(view, SyncState.COMPLETED, timedelta(hours=2))
+    add_sync(view, SyncState.FAILED, timedelta(minutes=8), error="Shopify refused the key")
+    shown = status(view)
+    assert shown.freshness.text == "Sync failed 8 min ago"
+    assert shown.alerts[0].title == "The last sync failed"
+    assert shown.alerts[0].text.startswith("Shopify refused the key. What was loaded")
+
+
+def test_a_running_sync_shows_what_it_has_loaded(view: View) -> None:
+    add_sync(view, SyncState.RUNNING, timedelta(seconds=1), customers_loaded=3012)
+    assert status(view).freshness.text == "Syncing · 3,012 customers"
+    assert status(view).syncs[0].took == "13 s"
+
+
+def test_lines_that_could_not_be_read_are_counted(view: View) -> None:
+    add_sync(view, SyncState.COMPLETED, timedelta(minutes=3), lines_rejected=2)
+    assert status(view).syncs[0].rejected == "2 lines could not be read"
+
+
+def test_scores_held_back_alert_until_a_later_run_is_accepted(view: View) -> None:
+    add_rfm_run(view, "1", GateState.ACCEPTED, timedelta(hours=3))
+    add_rfm_run(view, "2", GateState.HELD, timedelta(hours=2))
+    assert titles(view) == ["New scores are held back"]
+    assert status(view).alerts[0].text.startswith("Orders fell by 24 %. Nobody")
+    add_rfm_run(view, "3", GateState.ACCEPTED, timedelta(hours=1))
+    assert titles(view) == []
+
+
+def test_webhooks_that_could_not_be_applied_are_counted(view: View) -> None:
+    for key, state in (("a", InboxState.FAILED), ("b", InboxState.APPLIED)):
+        view.session.add(
+            InboxMessage(
+                shop_id=view.shop.shop_id,
+                webhook_id=key,
+                topic="orders/create",
+                body=b"",
+                state=state,
+                received_at=view.now,
+            )
+        )
+    assert titles(view) == ["1 webhook from Shopify could not be applied"]
+
+
+def test_a_paused_provider_alerts_with_its_reason(view: View) -> None:
+    view.session.add(
+        SendPace(
+            shop_id=view.shop.shop_id,
+            next_at=view.real_now,
+            paused_until=view.real_now + timedelta(hours=1),
+            paused_reason="The domain is not verified",
+        )
+    )
+    shown = status(view)
+    assert shown.alerts[0].title == "The mail provider refuses mail"
+    assert shown.alerts[0].text.startswith("The domain is not verified. Mail waits")
+
+
+def test_a_shop_without_sender_or_old_orders_is_told(view: View) -> None:
+    view.shop.postal_address = view.shop.sender_address = None
+    view.shop.access_scopes = ["read_orders"]
+    assert titles(view) == [
+        "Shopify shows us only the last 60 days of orders",
+        "The shop has no sender address and no postal address",
+    ]
+
+
+def test_the_welcome_flow_shows_whether_it_is_on_and_what_it_did(view: View) -> None:
+    assert status(view).flow.label == "Not set up"
+    flow = add_flow(view)
+    view.session.add(
+        Enrollment(
+            shop_id=view.shop.shop_id,
+            automation_id=flow,
+            version=1,
+            customer_id=7,
+            entry_key="first",
+            moment_at=view.now,
+            state=EnrollmentState.ACTIVE,
+            enrolled_at=view.now,
+        )
+    )
+    add_message(view, flow, "1", MessageState.SENT, sent_at=view.now)
+    add_message(view, flow, "2", MessageState.SKIPPED, skip_reason=SkipReason.NOT_SUBSCRIBED)
+    shown = status(view).flow
+    assert (shown.label, shown.waiting, shown.sent, shown.skipped) == ("On", "1", "1", "1")
+    assert shown.since
+    assert shown.since.relative == "2 d ago"
+
+
+def test_a_flow_that_is_off_says_so(view: View) -> None:
+    add_flow(view, is_active=False)
+    assert (status(view).flow.label, status(view).flow.since) == ("Off", None)
