@@ -20,6 +20,7 @@ def make_engine(url: str, *, pool_size: int = 5, application_name: str = "ecomcr
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
+        hide_parameters=True,  # they name customers, and errors are logged
         connect_args={
             "prepare_threshold": None,
             "connect_timeout": 5,

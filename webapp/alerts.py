@@ -96,7 +96,8 @@ def _inbox(troubles: Troubles) -> Alert | None:
     return Alert(
         level="warning",
         title=f"{words.plural(count, 'webhook')} from Shopify could not be applied",
-        text="They are kept and tried again; the next sync brings the same changes.",
+        text="They are kept with the reason, and tried again where that can help; the next sync "
+        "brings the same changes.",
     )
 
 

@@ -70,7 +70,7 @@ def status_part(view: View) -> StatusPart:
     freshness = _freshness(view, syncs, troubles["synced_at"])
     known = Troubles(
         sync_error=syncs[0]["error"] or "" if freshness.face == "failed" else None,
-        is_stale=freshness.face == "stale",
+        is_stale=freshness.face != "failed" and _is_stale(view, syncs, troubles["synced_at"]),
         held_reason=held["held_reason"] or "" if held else None,
         inbox_failed=troubles["inbox_failed"],
         messages_unknown=troubles["messages_unknown"],
@@ -100,9 +100,15 @@ def _freshness(view: View, syncs: list[RowMapping], synced_at: datetime | None) 
         moment = view.moment(last["finished_at"] or last["started_at"])
         return Freshness(face="failed", text=f"Sync failed {moment.relative}", moment=moment)
     moment = view.moment(synced_at or last["started_at"])
-    is_stale = synced_at is None or view.now - synced_at > STALE_AFTER
-    face = "stale" if is_stale else "idle"
+    face = "stale" if _is_stale(view, syncs, synced_at) else "idle"
     return Freshness(face=face, text=f"Synced {moment.relative}", moment=moment)
+
+
+def _is_stale(view: View, syncs: list[RowMapping], synced_at: datetime | None) -> bool:
+    """Also while one runs: a run whose process died says `running` until the next begins."""
+    if not syncs:
+        return False
+    return view.now - (synced_at or syncs[-1]["started_at"]) > STALE_AFTER
 
 
 _SYNC_LABELS: Final = {

@@ -56,6 +56,14 @@ def test_a_running_sync_shows_what_it_has_loaded(view: View) -> None:
     assert status(view).syncs[0].took == "13 s"
 
 
+@pytest.mark.requirement("SHOP-09")
+def test_a_sync_that_died_while_running_does_not_hide_that_data_is_old(view: View) -> None:
+    add_sync(view, SyncState.COMPLETED, timedelta(hours=30))
+    add_sync(view, SyncState.RUNNING, timedelta(hours=25))
+    assert status(view).freshness.face == "running"
+    assert titles(view) == ["No sync completed in the last 24 hours"]
+
+
 def test_lines_that_could_not_be_read_are_counted(view: View) -> None:
     add_sync(view, SyncState.COMPLETED, timedelta(minutes=3), lines_rejected=2)
     assert status(view).syncs[0].rejected == "2 lines could not be read"

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -181,3 +182,20 @@ def test_many_requests_at_once_share_a_few_connections(owner: TestClient, app: F
         )
     assert connections is not None
     assert connections <= 2 * POOL_SIZE
+
+
+def test_the_log_of_a_bug_in_a_statement_names_nobody(
+    app: FastAPI, caplog: pytest.LogCaptureFixture
+) -> None:
+    # SQLAlchemy repeats the parameters of a failed statement in its message.
+    somebody = f"{uuid.uuid4()}@example.com"
+
+    def divide() -> None:
+        with app.state.services.engine.connect() as connection:
+            connection.execute(text("SELECT :email, 1 / 0"), {"email": somebody})
+
+    app.add_api_route("/test/statement", divide)
+    with TestClient(app) as client:
+        assert client.get("/test/statement").status_code == 500
+    assert "division by zero" in caplog.text
+    assert somebody not in caplog.text
