@@ -69,7 +69,7 @@ def _read(
         first = _read(client_of, kind, numbers[:middle])
         return first + _read(client_of, kind, numbers[middle:])
     except EcomCRMError as error:
-        log.warning("%d refreshes have to wait. %s", len(numbers), error)
+        log.warning("Refreshes that have to wait: %d. %s", len(numbers), error)
         return [NotFound(str(error), is_about_it=False)] * len(numbers)
     return [_answer(client, kind, node) for node in nodes]
 

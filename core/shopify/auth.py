@@ -9,7 +9,13 @@ import httpx
 from pydantic import SecretStr
 
 from core.errors import PermanentError, TransientError
-from core.shopify.errors import HTTPX_ERRORS, SERVER_ERROR, TOO_MANY_REQUESTS, from_httpx
+from core.shopify.errors import (
+    HTTPX_ERRORS,
+    SERVER_ERROR,
+    STATUS_WORDS,
+    TOO_MANY_REQUESTS,
+    from_httpx,
+)
 
 EARLY: Final = 60.0  # seconds before its end that a token is renewed, as Shopify's sample does
 
@@ -84,6 +90,8 @@ def _refused(response: httpx.Response) -> TransientError | PermanentError:
     for code, reason in _REFUSALS.items():
         if code in response.text:
             return PermanentError(f"Shopify gives no access token: {reason}.")
+    if status in STATUS_WORDS and status != httpx.codes.BAD_REQUEST:
+        return PermanentError(f"Shopify gives no access token ({status}): {STATUS_WORDS[status]}.")
     return PermanentError(
         f"Shopify gives no access token ({status}): check SHOPIFY_SHOP, SHOPIFY_CLIENT_ID and "
         "SHOPIFY_CLIENT_SECRET."

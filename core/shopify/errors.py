@@ -65,7 +65,7 @@ HTTPX_ERRORS: Final = (
     httpx.CookieConflict,
 )
 
-_STATUS: Final = {
+STATUS_WORDS: Final = {
     400: "it did not understand the request",
     402: "the shop is frozen until its Shopify bill is paid",
     403: "the app may not do this: check its scopes, and that it is installed in this shop",
@@ -99,7 +99,7 @@ def from_status(response: httpx.Response) -> EcomCRMError | None:
         wait_for = retry_after(response.headers)
         return TransientError(f"Shopify has a problem of its own ({status}).", retry_after=wait_for)
     if status != httpx.codes.OK:
-        reason = _STATUS.get(status, "an answer we do not expect")
+        reason = STATUS_WORDS.get(status, "an answer we do not expect")
         return PermanentError(f"Shopify answers {status}: {reason}.{_said(response)}")
     return None
 
