@@ -162,6 +162,26 @@ def setup_manifest() -> None:
     commands.parse_dbt(Progress())
 
 
+@setup_app.command("owner")
+def setup_owner(
+    email: Annotated[str, typer.Argument(help="The address to log in with.")],
+    *,
+    shop: Annotated[str | None, typer.Option(help="Domain; default: every shop.")] = None,
+    new_password: Annotated[
+        bool, typer.Option("--new-password", help="Replace the password that was lost.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a login for the owner of a shop; the password is shown this once."""
+    report = commands.owner(_environ(), email=email, shop=shop, replace=new_password)
+    if as_json:
+        _print_json(report)
+    elif report["password"]:
+        print(f"{report['email']}  {report['password']}")
+    else:
+        print(f"{report['email']} can log in already; --new-password gives them a new password.")
+
+
 def _environ() -> Mapping[str, str]:
     """The environment, over the project's .env."""
     return read_env_file(PROJECT_ROOT / ".env") | dict(os.environ)

@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from core.errors import PermanentError
 from ops import shops
-from ops.config_file import read_env_file
 from ops.dagster_api import DagsterApi
 from ops.demo import new_owner_password, open_demo_world, ready_text, start_demo
 from ops.foreground import hold, stoppable
 from ops.home import Home, HomeKind, home_path, known_kind
 from ops.manifest import ensure_manifest
 from ops.orphans import find_orphans, stop_orphans
+from ops.owners import ensure_owner, new_password
 from ops.ports import Service
 from ops.production import open_production_world, start_production
 from ops.programs import programs_of
@@ -143,7 +143,7 @@ def sync(environ: Environ, progress: Progress, *, shop: str | None, full: bool) 
             shops.sync_shop(
                 dagster, factory, domain, kind="full" if full else "auto", progress=progress
             )
-            for domain in shops.connected_domains(factory, shop)
+            for domain in shops.connected_shops(factory, shop)
         ]
     for result in results:
         progress.say(
@@ -184,9 +184,21 @@ def sandbox_load(
     with SandboxApi(world.address(Service.SANDBOX)) as sandbox:
         sandbox.load(folder, replace=replace)
     with shops.database(world.settings) as factory:
-        shop_id = shops.connect_sandbox_shop(factory, world.settings, domain)
+        shop_id = shops.connect(factory, world.settings, domain, is_sandbox=True)
     progress.say(f"{domain} is loaded and connected; read it with: ecomcrm sync --shop {domain}")
     return {"shop": domain, "shop_id": shop_id}
+
+
+def owner(environ: Environ, *, email: str, shop: str | None, replace: bool) -> dict[str, Any]:
+    """Make a person owner of a shop, of all shops by default."""
+    world = _world(environ)
+    with shops.database(world.settings) as factory:
+        shop_ids = shops.connected_shops(factory, shop)
+        made = [
+            ensure_owner(factory, shop_id=shop_id, email=email) for shop_id in shop_ids.values()
+        ]
+        password = made[0] or (new_password(factory, email) if replace else None)
+    return {"email": email, "shops": list(shop_ids), "password": password}
 
 
 def fetch_schema(environ: Environ) -> Path:
@@ -207,6 +219,9 @@ def _run(stack: Stack, progress: Progress, start: Callable[[], None], *, detach:
             stays = True
             progress.say("Running in the background; stop it with `ecomcrm down`")
         else:
+            progress.plain(
+                "Ctrl-C stops everything; the next start resumes with the data as it is."
+            )
             hold(stack, progress)
     except KeyboardInterrupt:
         progress.say("Stopping")
@@ -239,8 +254,7 @@ def _world(environ: Environ) -> World:
 
 
 def _running(home: Home, environ: Environ) -> World:
-    saved = read_env_file(home.config_file)
-    return running_world(home, known_kind(home) or HomeKind.DEMO, environ=environ, saved=saved)
+    return running_world(home, known_kind(home) or HomeKind.DEMO, environ=environ)
 
 
 def _lock_holder(home: Home) -> int | None:

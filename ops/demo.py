@@ -1,25 +1,19 @@
 """The demo: a made-up or given shop, played by the sandbox, synced, scored and shown."""
 
-import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import select
-
-from core.accounts import create_owner, set_password
-from core.clock import SystemClock
-from core.database import SessionFactory, session_scope
+from core.database import SessionFactory
 from core.errors import PermanentError
-from core.models import User
 from core.paths import PROJECT_ROOT
 from ops import shops
-from ops.config_file import read_env_file
 from ops.dagster_api import DagsterApi
 from ops.home import Home, HomeKind, claim_kind
 from ops.manifest import ensure_manifest
+from ops.owners import ensure_owner, new_password
 from ops.ports import Service
 from ops.programs import (
     CODE_ACTIVATION,
@@ -58,43 +52,36 @@ def open_demo_world(home: Home, environ: Mapping[str, str], progress: Progress) 
     """The demo's world in a home that this command holds, with nothing of it running."""
     _check_environment()
     claim_kind(home, HomeKind.DEMO)
-    clear_leftovers(home, progress)
+    clear_leftovers(home, environ, progress)
     for name in _REAL_KEYS:
         if environ.get(name):
             progress.say(f"{name} is set, and not used: the demo brings stand-ins of its own")
-    return open_world(home, HomeKind.DEMO, environ=environ, saved=read_env_file(home.config_file))
+    return open_world(home, HomeKind.DEMO, environ=environ)
 
 
 def start_demo(stack: Stack, *, data: Path | None, progress: Progress) -> Demo:
     """Bring everything up and do what is still to be done of the first sync and the scores."""
     home = stack.world.home
-    with ThreadPoolExecutor(3) as pool:  # downloads and generators wait for each other least
-        tasks: list[Callable[[], object]] = [
-            lambda: ensure_schema_file(home.shopify),
-            ensure_manifest,
-        ]
-        waiting = [pool.submit(task) for task in tasks]
+    with ThreadPoolExecutor(3) as pool:  # a download, a parse, a generator: none needs another
+        schema = pool.submit(ensure_schema_file, home.shopify)
+        manifest = pool.submit(ensure_manifest)
         folder = pool.submit(lambda: data or _generated_shop(home))
         stack.open()
         stack.bring_up(POSTGRES)
-        stack.prepare_database()
-        for task in waiting:
-            task.result()
-        shop_folder = folder.result()
-    progress.say("Shopify's schema, dbt's manifest and the shop's data: ready")
+        stack.prepare_databases()
+        progress.say(f"Shopify's Admin schema: {schema.result().name}")
+        progress.say(f"dbt: {'parsed' if manifest.result() else 'manifest is up to date'}")
+        progress.say(f"Shop folder: {folder.result()}")
     stack.bring_up(SANDBOX, WEB, CODE_PLATFORM, CODE_ACTIVATION)
     with shops.database(stack.world.settings) as factory:
-        domain, password = _connect(stack.world, factory, shop_folder, progress)
+        domain, password = _connect(stack.world, factory, folder.result(), progress)
         return _first_run(stack, factory, domain, password, progress)
 
 
 def new_owner_password(demo: Demo) -> Demo:
     """Give the owner a new password, in place of one that was lost."""
-    password = secrets.token_urlsafe(12)
-    with shops.database(demo.world.settings) as factory, session_scope(factory) as session:
-        user_id = session.scalars(select(User.user_id).where(User.email == OWNER_EMAIL)).one()
-        set_password(session, user_id, password)
-    return replace(demo, password=password)
+    with shops.database(demo.world.settings) as factory:
+        return replace(demo, password=new_password(factory, OWNER_EMAIL))
 
 
 def ready_text(demo: Demo, *, seconds: float) -> str:
@@ -114,8 +101,6 @@ EcomCRM is ready after {seconds:.0f} s.
   Sandbox     {world.address(Service.SANDBOX)}   (Shopify, Resend and the mailbox, played)
   Shop        {demo.domain}
   State       {world.home.path}
-
-Ctrl-C stops everything; the next start resumes with the data as it is.
 """
 
 
@@ -139,21 +124,11 @@ def _connect(
     with SandboxApi(world.address(Service.SANDBOX)) as sandbox:
         sandbox.load(folder, if_absent=True)
     progress.say(f"Sandbox: plays {domain}")
-    shop_id = shops.connect_sandbox_shop(factory, world.settings, domain)
+    shop_id = shops.connect(factory, world.settings, domain, is_sandbox=True)
     shops.refresh_webhooks(factory, world.settings)
-    password = _ensure_owner(factory, shop_id)
+    password = ensure_owner(factory, shop_id=shop_id, email=OWNER_EMAIL)
     progress.say(f"Shop {domain}: connected, webhooks registered")
     return domain, password
-
-
-def _ensure_owner(factory: SessionFactory, shop_id: int) -> str | None:
-    password = secrets.token_urlsafe(12)
-    with session_scope(factory) as session:
-        known = session.scalar(select(User.user_id).where(User.email == OWNER_EMAIL))
-        create_owner(
-            session, shop_id=shop_id, email=OWNER_EMAIL, password=password, clock=SystemClock()
-        )
-    return None if known else password
 
 
 def _first_run(

@@ -3,10 +3,11 @@
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
+from core.errors import TransientError
 from ops.orphans import stop_orphans
 from ops.progress import Progress
 from ops.stack import Stack
@@ -59,7 +60,8 @@ def _watch_programs(stack: Stack, progress: Progress, before: dict[str, int]) ->
     for name, info in stack.supervisor.states().items():
         if info["statename"] == "FATAL":
             progress.say(f"{name} keeps failing; trying again. {stack.log_tail(name, lines=3)}")
-            stack.supervisor.start(name)
+            with suppress(TransientError):  # it came back by itself meanwhile, or at the next look
+                stack.supervisor.start(name)
         elif info["statename"] == "RUNNING":
             if before.get(name, info["pid"]) != info["pid"]:
                 progress.say(f"{name}: was gone, is back")

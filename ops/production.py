@@ -12,12 +12,11 @@ from core.database import SessionFactory, session_scope
 from core.errors import PermanentError
 from core.models import Shop
 from core.settings import Settings
-from ops.config_file import read_env_file
 from ops.home import Home, HomeKind, claim_kind
 from ops.manifest import ensure_manifest
 from ops.programs import POSTGRES
 from ops.progress import Progress
-from ops.shops import database
+from ops.shops import connect, database
 from ops.stack import Stack, clear_leftovers
 from ops.world import World, open_world
 
@@ -27,10 +26,8 @@ _REAL_KEYS: Final = ("RESEND_API_KEY", "SHOPIFY_CLIENT_SECRET")
 def open_production_world(home: Home, environ: Mapping[str, str], progress: Progress) -> World:
     """The production world of a home; SettingsError or PermanentError before anything starts."""
     claim_kind(home, HomeKind.PRODUCTION)
-    clear_leftovers(home, progress)
-    world = open_world(
-        home, HomeKind.PRODUCTION, environ=environ, saved=read_env_file(home.config_file)
-    )
+    clear_leftovers(home, environ, progress)
+    world = open_world(home, HomeKind.PRODUCTION, environ=environ)
     refuse_sandbox(world.settings, environ)
     return world
 
@@ -43,11 +40,12 @@ def start_production(stack: Stack, progress: Progress) -> None:
         stack.bring_up(POSTGRES)
     else:
         _ensure_dagster_database(world.dagster_database_url)
-    stack.prepare_database()
+    stack.prepare_databases()
     with database(world.settings) as factory:
         refuse_demo_data(factory, world.environ)
-    progress.say("Settings and data: fit to run beside real keys")
-    stack.bring_up(*(name for name in stack.programs if name != POSTGRES))
+        progress.say("Settings and data: fit to run beside real keys")
+        _connect_shop(world, factory, progress)
+    stack.bring_up_rest()
 
 
 def refuse_sandbox(settings: Settings, environ: Mapping[str, str]) -> None:
@@ -72,6 +70,18 @@ def refuse_demo_data(factory: SessionFactory, environ: Mapping[str, str]) -> Non
             f"{' and '.join(keys)} would be used on a database that holds a demo shop, with its "
             "login and its own time. Use another database."
         )
+
+
+def _connect_shop(world: World, factory: SessionFactory, progress: Progress) -> None:
+    """Connect the shop that is set; its first sync is started by a sensor."""
+    settings = world.settings
+    if settings.shopify_shop is None:
+        progress.say("SHOPIFY_SHOP is not set: no shop is connected by this start")
+        return
+    connect(factory, settings, settings.shopify_shop, is_sandbox=False)
+    progress.say(f"Shop {settings.shopify_shop}: connected")
+    if not settings.public_url.startswith("https://"):
+        progress.say("ECOMCRM_PUBLIC_URL is not https: Shopify will send no webhooks there")
 
 
 def _real_keys(environ: Mapping[str, str]) -> list[str]:

@@ -23,6 +23,11 @@ CODE_ACTIVATION: Final = "code_activation"
 DAGSTER_WEBSERVER: Final = "dagster_webserver"
 DAGSTER_DAEMON: Final = "dagster_daemon"
 
+# The order of a start, once PostgreSQL is up; Dagster looks for its code locations when it starts.
+START_ORDER: Final = (
+    (SANDBOX, WEB, CODE_PLATFORM, CODE_ACTIVATION),
+    (DAGSTER_WEBSERVER, DAGSTER_DAEMON),
+)
 # The order of a stop: first what asks for work, then what does it, then what it is done with.
 STOP_ORDER: Final = (
     (DAGSTER_DAEMON,),
@@ -140,12 +145,18 @@ def _dagster_daemon(world: World) -> Program:
     return Program(
         name=DAGSTER_DAEMON,
         command=[
-            *(_script("dagster-daemon"), "run"),
+            # A line per sensor and tick, every five seconds, would hide what matters.
+            *(_script("dagster-daemon"), "run", "--log-level", "warning"),
             *("--workspace", str(world.home.dagster / "workspace.yaml")),
         ],
         environment=world.dagster_environment(),
         ready=lambda: _sensors_tick(world.address(Service.DAGSTER)),
     )
+
+
+def dagster_migration() -> list[str]:
+    """The command that makes Dagster's tables, or brings them to the installed version."""
+    return [_script("dagster"), "instance", "migrate"]
 
 
 def _script(name: str) -> str:

@@ -73,8 +73,7 @@ def run_data_tool(*arguments: str) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "sandbox", *arguments],
         cwd=PROJECT_ROOT,
-        stdout=sys.stderr,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )

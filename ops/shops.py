@@ -50,10 +50,11 @@ def database(settings: Settings) -> Iterator[SessionFactory]:
         engine.dispose()
 
 
-def connect_sandbox_shop(factory: SessionFactory, settings: Settings, domain: str) -> int:
-    """Connect a shop that the sandbox plays; repeating it changes nothing. Returns its shop_id.
+def connect(factory: SessionFactory, settings: Settings, domain: str, *, is_sandbox: bool) -> int:
+    """Connect a shop with the credentials in the settings; repeating it changes nothing.
 
-    Its webhooks come to this installation and its flows are there, switched off.
+    Its webhooks come to this installation and its flows are there, switched off. Returns its
+    shop_id. Raises PermanentError when credentials are missing or Shopify refuses them.
     """
     if settings.shopify_client_id is None or settings.shopify_client_secret is None:
         raise PermanentError("SHOPIFY_CLIENT_ID and SHOPIFY_CLIENT_SECRET are not set.")
@@ -62,18 +63,18 @@ def connect_sandbox_shop(factory: SessionFactory, settings: Settings, domain: st
         ShopifyClient(
             domain=domain,
             client_id=settings.shopify_client_id,
-            client_secret=settings.shopify_client_secret.get_secret_value(),
+            client_secret=settings.shopify_client_secret,
             base_url=settings.shopify_base_url,
             api_version=settings.shopify_api_version,
         ) as client,
         session_scope(factory) as session,
     ):
-        shop = connect_shop(session, client, settings=settings, is_sandbox=True, clock=clock)
-        shop.sender_name = shop.sender_name or shop.name
-        shop.sender_address = shop.sender_address or f"hello@{domain.partition('.')[0]}.example"
-        shop.postal_address = shop.postal_address or f"{shop.name}, 1 Sample Street, 10115 Berlin"
+        shop = connect_shop(session, client, settings=settings, is_sandbox=is_sandbox, clock=clock)
+        if is_sandbox:
+            _complete_made_up_shop(shop)
         seed_presets(session, shop.shop_id, now=clock.now())
-        register_webhooks(client, f"{settings.public_url}/webhooks/shopify")
+        if is_sandbox or settings.public_url.startswith("https://"):  # Shopify takes no other
+            register_webhooks(client, f"{settings.public_url}/webhooks/shopify")
         return shop.shop_id
 
 
@@ -86,15 +87,15 @@ def refresh_webhooks(factory: SessionFactory, settings: Settings) -> None:
                     register_webhooks(client, f"{settings.public_url}/webhooks/shopify")
 
 
-def connected_domains(factory: SessionFactory, wanted: str | None) -> list[str]:
-    """The wanted shop, or all. PermanentError when it is not connected, or none is."""
+def connected_shops(factory: SessionFactory, wanted: str | None) -> dict[str, int]:
+    """shop_id by domain: the wanted shop, or all. PermanentError when there is no such shop."""
     with session_scope(factory) as session:
-        domains = [shop.domain for shop in all_shops(session)]
-    if not domains:
+        known = {shop.domain: shop.shop_id for shop in all_shops(session)}
+    if not known:
         raise PermanentError("No shop is connected yet.")
-    if wanted and wanted not in domains:
-        raise PermanentError(f"No shop {wanted} is connected; there are: {', '.join(domains)}.")
-    return [wanted] if wanted else domains
+    if wanted and wanted not in known:
+        raise PermanentError(f"No shop {wanted} is connected; there are: {', '.join(known)}.")
+    return {wanted: known[wanted]} if wanted else known
 
 
 def sync_shop(
@@ -178,6 +179,13 @@ def segment_counts(factory: SessionFactory) -> dict[str, int]:
 
 def as_json(result: SyncResult) -> dict[str, object]:
     return asdict(result)
+
+
+def _complete_made_up_shop(shop: Shop) -> None:
+    """What a merchant fills in before the first mail may leave."""
+    shop.sender_name = shop.sender_name or shop.name
+    shop.sender_address = shop.sender_address or f"hello@{shop.domain.partition('.')[0]}.example"
+    shop.postal_address = shop.postal_address or f"{shop.name}, 1 Sample Street, 10115 Berlin"
 
 
 def _live_counts(factory: SessionFactory, run_id: str) -> str | None:

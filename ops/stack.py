@@ -1,9 +1,11 @@
 """Starting and stopping an installation, in order."""
 
+import hashlib
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -13,18 +15,20 @@ from core.migrate import upgrade
 from core.paths import PROJECT_ROOT
 from ops.dagster_api import DagsterApi
 from ops.databases import prepare_databases
-from ops.home import Home
+from ops.home import Home, known_kind
 from ops.orphans import stop_orphans
 from ops.ports import Service
 from ops.programs import (
     POSTGRES,
+    START_ORDER,
     STOP_ORDER,
+    dagster_migration,
     programs_of,
     write_workspace,
 )
 from ops.progress import Progress
 from ops.supervision import Program, Supervisor
-from ops.world import World
+from ops.world import World, running_world
 
 START_SECONDS: Final = 90.0
 _RUNS_END_SECONDS: Final = 3.0
@@ -64,8 +68,8 @@ class Stack:
             self.supervisor.start(program.name)
         self._wait_until_ready(wanted)
 
-    def prepare_database(self) -> None:
-        """Roles, databases and migrations, once PostgreSQL is up."""
+    def prepare_databases(self) -> None:
+        """Roles, databases and migrations, ours and Dagster's, once PostgreSQL is up."""
         world = self.world
         if world.is_embedded:
             prepare_databases(
@@ -79,14 +83,20 @@ class Stack:
         finally:
             engine.dispose()
         self._progress.say("Database: migrated")
+        self._migrate_dagster()
 
     def start_all(self) -> None:
         """Everything, as after a reboot."""
         self.open()
         if POSTGRES in self.programs:
             self.bring_up(POSTGRES)
-        self.prepare_database()
-        self.bring_up(*(name for name in self.programs if name != POSTGRES))
+        self.prepare_databases()
+        self.bring_up_rest()
+
+    def bring_up_rest(self) -> None:
+        """Every program but PostgreSQL."""
+        for stage in START_ORDER:
+            self.bring_up(*(name for name in stage if name in self.programs))
 
     def stop(self) -> None:
         """Everything, in order, within seconds; also what a dead supervisor left behind."""
@@ -103,6 +113,26 @@ class Stack:
 
     def log_tail(self, name: str, *, lines: int = _LOG_LINES) -> str:
         return tail(self.world.home.logs / f"{name}.log", lines=lines)
+
+    def _migrate_dagster(self) -> None:
+        """Once per version of Dagster: its processes would make the tables against each other."""
+        stamp = self.world.home.dagster / "migrated"
+        wanted = f"{version('dagster')} {self.world.dagster_database_url}"
+        digest = hashlib.sha256(wanted.encode()).hexdigest()
+        if stamp.exists() and stamp.read_text() == digest:
+            return
+        result = subprocess.run(
+            dagster_migration(),
+            env=self.world.base_environment() | self.world.dagster_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode:
+            said = "\n".join((result.stdout + result.stderr).splitlines()[-_LOG_LINES:])
+            raise TransientError(f"Dagster's tables could not be made:\n{said}")
+        stamp.write_text(digest)
+        self._progress.say("Dagster's tables: made")
 
     def _end_runs(self) -> None:
         """Ask Dagster to end its runs, so that they stop between two transactions."""
@@ -138,10 +168,12 @@ class Stack:
             )
 
 
-def clear_leftovers(home: Home, progress: Progress) -> None:
+def clear_leftovers(home: Home, environ: Mapping[str, str], progress: Progress) -> None:
     """Stop what an earlier start left running: its terminal was killed, or it was detached."""
-    if Supervisor(home).is_up():
+    kind = known_kind(home)
+    if kind and Supervisor(home).is_up():
         progress.say("An earlier start is still running here; stopping it first")
+        Stack(running_world(home, kind, environ=environ), progress).stop()
     left = stop_orphans(home.path)
     if left:
         progress.say(f"Stopped {len(left)} processes of an earlier start")

@@ -108,9 +108,12 @@ class Supervisor:
         return {info["name"]: info for info in answer}
 
     def start(self, name: str) -> None:
-        """Ask for a start; readiness is the caller's to judge."""
-        with self._connection() as server:
-            server.supervisor.startProcess(name, False)
+        """Ask for a start; readiness is the caller's to judge. TransientError when refused."""
+        try:
+            with self._connection() as server:
+                server.supervisor.startProcess(name, False)
+        except _GONE as error:
+            raise TransientError(f"{name} cannot be started: {error}") from error
 
     def stop(self, names: Iterable[str]) -> None:
         """Stop programs together and wait until all of them are gone."""

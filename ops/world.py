@@ -4,7 +4,6 @@ Every process gets the variables it needs and no others: the sandbox never sees 
 PostgreSQL sees no secret at all.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from sqlalchemy.engine import URL, make_url
 
 from core.paths import DBT_PROJECT
 from core.settings import Settings, environment_variables, load_settings
+from ops.config_file import read_env_file
 from ops.databases import APPLICATION_DATABASE, DAGSTER_DATABASE, OWNER, READER
 from ops.home import Home, HomeKind, Secrets, load_secrets, save_config
 from ops.orphans import MARKER
@@ -182,24 +182,16 @@ class World:
         }
 
 
-def open_world(
-    home: Home,
-    kind: HomeKind,
-    *,
-    environ: Mapping[str, str] | None = None,
-    saved: Mapping[str, str],
-) -> World:
+def open_world(home: Home, kind: HomeKind, *, environ: Mapping[str, str]) -> World:
     """The world of a home whose processes are all stopped; chooses and remembers its ports."""
-    environ = os.environ if environ is None else environ
-    ports = choose_ports(environ, saved)
+    ports = choose_ports(environ, read_env_file(home.config_file))
     save_config(home, {service.variable: str(port) for service, port in ports.items()})
     return World(home, kind, ports, load_secrets(home), environ)
 
 
-def running_world(
-    home: Home, kind: HomeKind, *, environ: Mapping[str, str], saved: Mapping[str, str]
-) -> World:
+def running_world(home: Home, kind: HomeKind, *, environ: Mapping[str, str]) -> World:
     """The world of a home as it was last started."""
+    saved = read_env_file(home.config_file)
     ports = {service: int(saved[service.variable]) for service in Service}
     return World(home, kind, ports, load_secrets(home), environ)
 

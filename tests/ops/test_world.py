@@ -15,7 +15,7 @@ REAL = {
 
 
 def world_of(home: Home, kind: HomeKind, environ: dict[str, str]) -> World:
-    return open_world(home, kind, environ=free_ports() | environ, saved={})
+    return open_world(home, kind, environ=free_ports() | environ)
 
 
 def test_a_demo_never_sees_real_keys_or_the_users_database(home: Home) -> None:
