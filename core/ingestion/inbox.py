@@ -8,6 +8,7 @@ the secret is chosen by shop, and a body that names another shop is refused.
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 
@@ -115,14 +116,14 @@ def _store(
     ).scalar_one_or_none()
     if stored is None:
         return Received(HTTPStatus.OK)
-    outcome = _attempt(session, shop, delivery.topic, body, clock=clock)
-    _settle(session, shop.shop_id, delivery.webhook_id, outcome, attempts=1, clock=clock)
+    at = business_clock(shop, clock).now()
+    outcome = _attempt(session, shop, delivery.topic, body, at=at)
+    _settle(session, shop.shop_id, delivery.webhook_id, outcome, attempts=1, at=at)
     return Received(HTTPStatus.OK, outcome.state)
 
 
-def _attempt(session: Session, shop: Shop, topic: str, body: bytes, *, clock: Clock) -> _Outcome:
+def _attempt(session: Session, shop: Shop, topic: str, body: bytes, *, at: datetime) -> _Outcome:
     """Apply within a savepoint: whatever goes wrong, the inbox row stays."""
-    at = business_clock(shop, clock).now()
     try:
         with session.begin_nested():
             applied = apply_webhook(session, shop, topic, body, at=at)
@@ -157,7 +158,7 @@ def _settle(
     outcome: _Outcome,
     *,
     attempts: int,
-    clock: Clock,
+    at: datetime,
 ) -> bool:
     """Write down what became of it; True when it will be tried again."""
     seconds = after(attempts, INBOX_SECONDS) if outcome.is_transient else None
@@ -169,7 +170,7 @@ def _settle(
             "state": outcome.state.value,
             "error": outcome.error.replace("\x00", "") if outcome.error else None,
             "seconds": seconds,
-            "applied_at": clock.now() if outcome.state is InboxState.APPLIED else None,
+            "applied_at": at if outcome.state is InboxState.APPLIED else None,
         },
     )
     return seconds is not None
@@ -195,11 +196,10 @@ def _retry_one(factory: SessionFactory, clock: Clock) -> tuple[InboxState, bool]
         if row is None:
             return None
         shop = session.get_one(Shop, row.shop_id)
-        outcome = _attempt(session, shop, row.topic, row.body, clock=clock)
+        at = business_clock(shop, clock).now()
+        outcome = _attempt(session, shop, row.topic, row.body, at=at)
         attempts = row.attempts + 1
-        again = _settle(
-            session, shop.shop_id, row.webhook_id, outcome, attempts=attempts, clock=clock
-        )
+        again = _settle(session, shop.shop_id, row.webhook_id, outcome, attempts=attempts, at=at)
         return outcome.state, again
 
 

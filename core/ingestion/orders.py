@@ -14,9 +14,12 @@ from sqlalchemy.orm import Session
 
 from core.ingestion import statistics
 from core.ingestion.rows import LINE_COLUMNS, ORDER_COLUMNS, Row, records, recordset
-from core.ingestion.statements import statement
+from core.ingestion.statements import IS_NEWER, statement
 from core.ingestion.statistics import Touched
 
+# Few orders are all locked. Of a bulk file only those that will be updated: locking a row writes
+# it, and the million that were just inserted are ours anyway.
+_NOT_OLDER: Final = "stored.updated_at <= staged.updated_at"
 _TOUCHED_TABLE: Final = Touched("touched_customers AS touched")
 
 
@@ -62,7 +65,7 @@ def apply_few(
         return []
     staged = few(orders, lines)
     inserted = _rowcount(staged.run(session, "insert_orders", shop_id))
-    touched = list(staged.run(session, "touched_customers", shop_id).scalars())
+    touched = _touched_by_few(session, shop_id, staged)
     statistics.lock(session, shop_id, touched)
     contested: list[int] = []
     if inserted < len(orders):
@@ -97,9 +100,14 @@ def apply_bulk(session: Session, shop_id: int, *, sync_run_id: int, at: datetime
     return orphans
 
 
+def _touched_by_few(session: Session, shop_id: int, staged: StagedOrders) -> list[int]:
+    found = statement("touched_customers", orders=staged.orders, locked=_NOT_OLDER)
+    return list(session.execute(found, {"shop_id": shop_id, **staged.parameters}).scalars())
+
+
 def _fill_touched(session: Session, shop_id: int) -> None:
     """The touched customers, kept in the database: a file may touch millions."""
-    found = statement("touched_customers", orders=BULK.orders)
+    found = statement("touched_customers", orders=BULK.orders, locked=IS_NEWER)
     session.execute(text(f"INSERT INTO touched_customers {found.text}"), {"shop_id": shop_id})
     session.execute(text("ANALYZE touched_customers"))
 

@@ -3,13 +3,13 @@
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Final
 
 import psycopg
 from sqlalchemy import insert, select, text, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from core.clock import Clock
 from core.database import SessionFactory, session_scope
@@ -35,7 +35,8 @@ def only_one(factory: SessionFactory, shop_id: int) -> Iterator[None]:
     transaction-mode pooler. The transaction writes nothing and keeps no snapshot.
     Raises TransientError when another sync of the shop is alive.
     """
-    with factory() as session:
+    session = factory()
+    try:
         won: bool = session.execute(
             text("SELECT pg_try_advisory_xact_lock(hashtext('ecomcrm sync'), :shop_id)"),
             {"shop_id": shop_id},
@@ -46,6 +47,10 @@ def only_one(factory: SessionFactory, shop_id: int) -> Iterator[None]:
         # snapshot, and with it vacuum from everything deleted since, as long as we are idle.
         session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         yield
+    finally:
+        # A lock connection that was cut meanwhile must not make a finished sync a failed one.
+        with suppress(OperationalError):
+            session.close()
 
 
 def start(

@@ -17,7 +17,7 @@ _COMPARED: Final = [name for name, _ in ORDER_COLUMNS if name != "order_id"]
 
 # Last write wins by Shopify's time. At the same time a difference counts: a refund may leave
 # `updated_at` as it was.
-_IS_NEWER: Final = (
+IS_NEWER: Final = (
     "stored.updated_at <= staged.updated_at AND ({stored}) IS DISTINCT FROM ({staged})".format(
         stored=", ".join(f"stored.{name}" for name in _COMPARED),
         staged=", ".join(f"staged.{name}" for name in _COMPARED),
@@ -38,4 +38,4 @@ def _read(name: str) -> str:
     """Without its comment lines: SQLAlchemy would take `:word` in them for a bind parameter."""
     lines = (_FOLDER / f"{name}.sql").read_text().splitlines()
     sql = "\n".join(line for line in lines if not line.lstrip().startswith("--"))
-    return sql.replace("$is_newer$", _IS_NEWER)
+    return sql.replace("$is_newer$", IS_NEWER)

@@ -1,7 +1,7 @@
 -- Every customer whose statistics the staged orders can move: the one each order names and the
 -- one a known order leaves.
--- Changes nothing, but locks the orders that will be updated, in id order: nobody can move one of
--- them to yet another customer before we commit.
+-- Changes nothing, but locks the stored orders that fulfil $locked$, in id order: nobody can move
+-- one of them to yet another customer, or write its lines, before we commit.
 -- Index: pk_orders.
 WITH leaving AS (
     SELECT stored.customer_id
@@ -9,7 +9,7 @@ WITH leaving AS (
     INNER JOIN $orders$
         ON stored.order_id = staged.order_id
     WHERE stored.shop_id = :shop_id
-        AND $is_newer$
+        AND $locked$
     ORDER BY stored.order_id
     FOR UPDATE OF stored
 )

@@ -13,15 +13,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
 
-from core.clock import MovableClock, SystemClock
+from core.clock import SystemClock
 from core.database import SessionFactory, make_session_factory, session_scope
 from core.ingestion import orders, statistics
 from core.ingestion.inbox import receive, retry_due
-from core.ingestion.rows import Row, order_row
+from core.ingestion.rows import Row, line_row, order_row
 from core.models import Shop
 from core.settings import Settings
 from core.shopify import gid
+from core.shopify.rest import read_order
 from core.shopify.shapes import Money, MoneyBag, Order, Reference
 from tests.core.ingestion.conftest import Rows
 from tests.fixtures.shopify import encode, order_body, webhook_headers
@@ -140,10 +142,7 @@ def waiting_for_us(factory: SessionFactory, work: Callable[[], None]) -> Iterato
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        deadline = time.monotonic() + 20
-        while not _somebody_waits(factory) and thread.is_alive():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        _until(lambda: not thread.is_alive() or _waiting(factory) > 0)
         yield
     finally:
         thread.join(30)
@@ -151,7 +150,15 @@ def waiting_for_us(factory: SessionFactory, work: Callable[[], None]) -> Iterato
     assert failures == []
 
 
-def _somebody_waits(factory: SessionFactory) -> bool:
+def _until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _waiting(factory: SessionFactory) -> int:
+    """How many transactions wait for a lock."""
     with session_scope(factory) as session:
         waiting = session.execute(
             text(
@@ -159,7 +166,7 @@ def _somebody_waits(factory: SessionFactory) -> bool:
                 " WHERE wait_event_type = 'Lock' AND datname = current_database()"
             )
         )
-        return bool(waiting.scalar_one())
+        return int(waiting.scalar_one())
 
 
 def two_orders_of_one_customer_at_once(factory: SessionFactory, shop: Shop) -> int:
@@ -174,10 +181,10 @@ def two_orders_of_one_customer_at_once(factory: SessionFactory, shop: Shop) -> i
 
 
 def _after(
-    first: object, factory: SessionFactory, shop: Shop, ours: Row, theirs: Row
+    first: Session, factory: SessionFactory, shop: Shop, ours: Row, theirs: Row
 ) -> Callable[[], None]:
     """Applies `ours` in the open session; returns what the other transaction does."""
-    orders.apply_few(first, shop.shop_id, [ours], [], at=NOON)  # type: ignore[arg-type]
+    orders.apply_few(first, shop.shop_id, [ours], [], at=NOON)
     return lambda: write(factory, shop, theirs)
 
 
@@ -213,6 +220,34 @@ def test_one_new_order_told_at_once_for_two_customers_ends_with_the_later(
     assert mismatches(session_factory, shop) == 0
     counts = "SELECT customer_id, order_count FROM raw_shopify.customer_statistics ORDER BY 1"
     assert rows(counts) == [(5, 1), (6, 2)]
+
+
+@pytest.mark.requirement("RFM-04")
+def test_an_order_moved_while_we_wait_for_a_customer_leaves_nobody_behind(
+    session_factory: SessionFactory, shop: Shop, rows: Rows
+) -> None:
+    """We saw the order at customer 5 and wait for customer 3; meanwhile it must not go to 6."""
+    write(session_factory, shop, row(9, 5), row(1, 3))
+    ours, theirs = row(9, 3, seconds=2), row(9, 6, seconds=1)
+    with (
+        session_factory() as holder,
+        waiting_for_us(session_factory, _while_held(holder, session_factory, shop, 3, ours)),
+        ThreadPoolExecutor(1) as other,
+    ):
+        moved = other.submit(write, session_factory, shop, theirs)
+        _until(lambda: moved.done() or _waiting(session_factory) > 1)
+        holder.commit()
+    assert mismatches(session_factory, shop) == 0
+    counts = "SELECT customer_id, order_count FROM raw_shopify.customer_statistics ORDER BY 1"
+    assert rows(counts) == [(3, 2), (5, 0), (6, 0)]
+
+
+def _while_held(
+    holder: Session, factory: SessionFactory, shop: Shop, customer_id: int, ours: Row
+) -> Callable[[], None]:
+    """Locks a customer's statistics in the open session; returns what runs into the lock."""
+    statistics.lock(holder, shop.shop_id, [customer_id])
+    return lambda: write(factory, shop, ours)
 
 
 # ---------------------------------------------------------------- many at once
@@ -282,26 +317,32 @@ def test_webhooks_at_once_repeated_and_out_of_order_end_as_one_ordered_pass(
     random.shuffle(deliveries)  # type: ignore[attr-defined]
     start = threading.Barrier(CONNECTIONS)
 
-    def deliver(part: int) -> list[int]:
+    def deliver(part: int) -> None:
+        """In turn as a webhook, and as the read of an order does it."""
         start.wait()
-        return [
-            receive(
-                factory,
-                headers=webhook_headers(body, "orders/updated", webhook_id),
-                body=body,
-                settings=settings,
-                clock=MovableClock(NOON),
-            ).status
-            for webhook_id, body in deliveries[part::CONNECTIONS]
-        ]
+        for number, (webhook_id, body) in enumerate(deliveries[part::CONNECTIONS]):
+            if number % 2:
+                _apply(factory, shop, body)
+            else:
+                headers = webhook_headers(body, "orders/updated", webhook_id)
+                answer = receive(
+                    factory, headers=headers, body=body, settings=settings, clock=SystemClock()
+                )
+                assert answer.status == 200
 
-    answers = [status for part in pool.map(deliver, range(CONNECTIONS)) for status in part]
-    assert set(answers) == {200}
+    list(pool.map(deliver, range(CONNECTIONS)))
     assert mismatches(factory, shop) == 0
     assert _stored(factory) == _one_ordered_pass(history)
     with session_scope(factory) as session:
         states = session.execute(text("SELECT DISTINCT state FROM raw_shopify.webhook_inbox"))
         assert states.scalars().all() == ["applied"]
+
+
+def _apply(factory: SessionFactory, shop: Shop, body: bytes) -> None:
+    found = read_order(body)
+    lines = [line_row(line, found.order_id) for line in found.lines]
+    with session_scope(factory) as session:
+        orders.apply_few(session, shop.shop_id, [order_row(found.order)], lines, at=NOON)
 
 
 def _forget_orders(factory: SessionFactory) -> None:
@@ -355,6 +396,9 @@ def test_a_sync_and_webhooks_of_the_same_customers_at_once_end_right(
     jobs = [pool.submit(load, 0), *(pool.submit(deliver, part) for part in range(1, 4))]
     for job in jobs:
         job.result()
+    with session_scope(factory) as session:
+        errors = session.execute(text("SELECT DISTINCT error FROM raw_shopify.webhook_inbox"))
+        assert not [error for error in errors.scalars() if error and "LockNot" not in error]
     due = "UPDATE raw_shopify.webhook_inbox SET next_attempt_at = now() WHERE state = 'failed'"
     with session_scope(factory) as session:
         session.execute(text(due))

@@ -350,3 +350,19 @@ def test_a_database_that_fails_under_a_sync_is_said_in_words(
     fake.before.remove(cut)
     sync()
     assert rows("SELECT count(*) FROM raw_shopify.order_lines") == [(2,)]
+
+
+def test_a_sync_whose_lock_connection_was_cut_still_ends_well(
+    session_factory: SessionFactory, sync: Sync, fake: FakeShopify, rows: Rows
+) -> None:
+    def cut(request: httpx.Request) -> None:
+        if request.url.path == "/bulk/2":
+            rows(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE state = 'idle in transaction'"
+                " AND query LIKE '%idle_in_transaction_session_timeout%'"
+            )
+
+    fake.before.append(cut)
+    assert sync().order_lines == 2
+    assert rows(RUNS) == [("completed", None)]
