@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from activation.liveness import hold
-from core.models import CustomerStatistics
+from core.models import CustomerStatistics, Shop
 from core.settings import Settings
 from orchestration.activation.defs.delivery.sensors import due_step_sensor, new_order_sensor
 from orchestration.shared.runtime import Runtime
@@ -20,10 +20,25 @@ def context() -> dg.SensorEvaluationContext:
     )
 
 
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
 def touch_a_customer(session: Session) -> None:
-    session.add(
-        CustomerStatistics(shop_id=1, customer_id=1, touched_at=datetime(2026, 11, 20, tzinfo=UTC))
+    """In a shop whose first sync and membership baseline are complete."""
+    shop = Shop(
+        domain="x.myshopify.com",
+        name="X",
+        currency="EUR",
+        time_zone="Europe/Berlin",
+        client_id="id",
+        client_secret_encrypted="-",
+        first_sync_started_at=NOON,
+        first_sync_completed_at=NOON,
+        baseline_at=NOON,
     )
+    session.add(shop)
+    session.flush()
+    session.add(CustomerStatistics(shop_id=shop.shop_id, customer_id=1, touched_at=NOON))
     session.commit()
 
 
