@@ -1,18 +1,23 @@
+import itertools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from core.clock import MovableClock
 from core.database import SessionFactory, session_scope
+from core.ingestion.inbox import Received, receive
 from core.ingestion.sync import SyncReport, run_sync
 from core.models import Shop
 from core.models.enums import SyncKind
 from core.settings import Settings
-from tests.fixtures.shopify import FakeShopify, add_shop
+from tests.fixtures.shopify import FakeShopify, add_shop, encode, webhook_headers
 
 Rows = Callable[..., list[tuple[object, ...]]]
 Sync = Callable[..., SyncReport]
+Post = Callable[..., Received]
+_ids = itertools.count(1)
 
 
 @pytest.fixture
@@ -57,3 +62,30 @@ def sync(
             )
 
     return run
+
+
+@pytest.fixture
+def post(
+    session_factory: SessionFactory, settings: Settings, clock: MovableClock, shop: Shop
+) -> Post:
+    """Delivers one signed webhook; `headers` and `secret` can be made wrong."""
+
+    def deliver(
+        body: Any,
+        topic: str = "orders/create",
+        *,
+        webhook_id: str | None = None,
+        headers: dict[str, str] | None = None,
+        **signing: Any,
+    ) -> Received:
+        raw = encode(body)
+        given = webhook_headers(raw, topic, webhook_id or f"w{next(_ids)}", **signing)
+        return receive(
+            session_factory,
+            headers=given | (headers or {}),
+            body=raw,
+            settings=settings,
+            clock=clock,
+        )
+
+    return deliver
