@@ -133,13 +133,12 @@ class _Run:
 
     def _wait_for_next(self) -> bool:
         """Sleep until the next thing is due, if that is soon; False: the run is done."""
+        if self._patience <= 0:
+            return False
+        horizon = timedelta(seconds=self._patience)
         with session_scope(self._cycle.factory) as session:
-            seconds = seconds_until_next(
-                session,
-                now=self._cycle.clock.now(),
-                horizon=timedelta(seconds=max(0.0, self._patience)),
-            )
-        if seconds is None or self._patience <= 0:
+            seconds = seconds_until_next(session, now=self._cycle.clock.now(), horizon=horizon)
+        if seconds is None:
             return False
         if seconds == 0 and self._was_idle:
             return False  # due, but not ours to move: another run holds it, or its stage failed

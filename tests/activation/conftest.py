@@ -25,3 +25,10 @@ def world(
     world.shop_id = world.add_shop()
     world.switch_welcome_on()
     return world
+
+
+@pytest.fixture
+def fresh(world: World) -> World:
+    """The shop before its baseline."""
+    world.set_shop(baseline_at=None)
+    return world

@@ -4,7 +4,11 @@ from datetime import timedelta
 
 import pytest
 
+from activation.automation.switching import switch_off, switch_on
+from core.database import session_scope
+from core.errors import TransientError
 from core.models.enums import EnrollmentState, MessageState
+from core.shopify.client import ShopifyClient
 from tests.activation.world import World
 
 
@@ -66,3 +70,102 @@ def test_the_mail_waits_for_the_delay(world: World) -> None:
     world.clock.advance(timedelta(minutes=1))
     world.run_cleanly()
     assert world.provider.addresses() == ["c1@example.com"]
+
+
+@pytest.mark.requirement("PIPE-01")
+def test_a_failure_in_one_shop_is_told_and_stops_no_other(world: World) -> None:
+    other = world.add_shop()
+    world.switch_welcome_on(shop_id=other)
+    world.buyers([1])
+    world.add_customer(2, shop_id=other)
+    world.place_order(2, shop_id=other)
+    world.execute(
+        "UPDATE crm.automation_versions SET definition = '{}' WHERE shop_id = :shop_id",
+        shop_id=world.shop_id,
+    )
+
+    report = world.run()
+
+    assert [(each.stage, each.shop_id) for each in report.failures] == [
+        ("touched", world.shop_id),
+        ("enrol", world.shop_id),
+    ]
+    assert "cannot be read" in report.failures[0].message
+    assert world.provider.addresses() == ["c2@example.com"]
+    assert report.counts()["failures"] == 2
+
+
+@pytest.mark.requirement("PIPE-01")
+def test_a_database_error_is_told_without_the_customers_data(world: World) -> None:
+    world.buyers([1])
+    world.execute("ALTER VIEW marts.customer_segments RENAME TO away")
+    try:
+        report = world.run()
+    finally:
+        world.execute("ALTER VIEW marts.away RENAME TO customer_segments")
+    [failure] = report.failures
+    assert (failure.stage, failure.message) == ("touched", "database: UndefinedTable 42P01")
+    assert world.run_cleanly().memberships_opened == 1
+    world.assert_each_sent_once([1])
+
+
+def test_a_run_ends_when_it_is_told_to(world: World) -> None:
+    world.buyers(range(1, 8))
+    world.run_cleanly(stop=lambda: len(world.provider.calls) >= 1, batch_size=3)
+    assert len(world.provider.calls) == 1
+    assert world.batches()[0].message_count == 3
+    world.run_cleanly()
+    world.assert_each_sent_once(range(1, 8))
+
+
+def test_a_run_ends_after_its_longest_time(world: World) -> None:
+    world.buyers([1])
+    assert world.run_cleanly(longest=timedelta()).passes == 0
+    assert world.provider.calls == []
+
+
+@pytest.mark.requirement("PIPE-01", "EMAIL-02")
+def test_a_run_waits_shortly_for_a_consent_that_is_about_to_come(world: World) -> None:
+    """So that an order becomes a mail in one run though Shopify told the consent a little later."""
+    world.buyers([1])
+    world.set_customer(1, consent_state=None)
+
+    def told_meanwhile(seconds: float) -> None:
+        world.clock.advance(timedelta(seconds=seconds))
+        world.execute("DELETE FROM raw_shopify.refresh_requests")
+        world.set_customer(1, consent_state="SUBSCRIBED")
+
+    asked: list[int] = []
+
+    def client_of(shop_id: int) -> ShopifyClient:
+        asked.append(shop_id)
+        raise TransientError("Shopify does not answer")
+
+    world.run_cleanly(patience=timedelta(seconds=5), sleep=told_meanwhile, client_of=client_of)
+    assert asked == [world.shop_id]
+    world.assert_each_sent_once([1])
+
+
+def test_a_run_does_not_wait_for_what_it_cannot_move(world: World) -> None:
+    """A failed stage left its rows due, and the run spun until its patience was over."""
+    world.buyers([1])
+    world.run_cleanly(stop=lambda: bool(world.enrollments()))
+    world.execute("UPDATE crm.automation_versions SET definition = '{}'")
+    report = world.run(patience=timedelta(seconds=5))
+    assert {each.stage for each in report.failures} == {"enrol", "steps"}
+    assert len(world.naps) <= 1
+
+
+@pytest.mark.requirement("PIPE-01")
+def test_an_order_worked_on_just_before_the_switch_on_it_meets_is_found(world: World) -> None:
+    """Its customer is no longer touched when the switch-on commits."""
+    with session_scope(world.factory) as session:
+        switch_off(session, world.shop_id, "welcome", now=world.now)
+    switched_on_at = world.now
+    world.clock.advance(timedelta(seconds=1))
+    world.buyers([1])
+    world.run_cleanly()
+    with session_scope(world.factory) as session:
+        switch_on(session, world.shop_id, "welcome", now=switched_on_at)
+    assert world.run_cleanly().enrolled == 1
+    world.assert_each_sent_once([1])
