@@ -54,6 +54,17 @@ def closed_parent(path: Path, account: Account) -> Path | None:
     return None
 
 
+def require_reachable(path: Path, account: Account) -> None:
+    """PermanentError, naming the folder in the way, when the account cannot get to `path`."""
+    closed = closed_parent(path, account)
+    if closed:
+        raise PermanentError(
+            f"PostgreSQL refuses to run as root, and the user {account.name}, who runs it "
+            f"instead, may not enter {closed}. Set ECOMCRM_HOME to a folder outside it, such "
+            "as /var/lib/ecomcrm."
+        )
+
+
 def _can_pass(status: os.stat_result, account: Account) -> bool:
     if status.st_uid == account.uid:
         return bool(status.st_mode & stat.S_IXUSR)

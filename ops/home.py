@@ -152,17 +152,21 @@ def save_config(home: Home, changes: Mapping[str, str]) -> None:
     write_env_file(home.config_file, values, heading=CONFIG_HEADING)
 
 
-def claim_kind(home: Home, kind: HomeKind) -> None:
-    """Mark a new home as demo or production; refuse the other use ever after."""
-    known = read_env_file(home.config_file).get(_KIND_NAME)
-    if known is None:
-        save_config(home, {_KIND_NAME: kind.value})
-    elif known != kind.value:
+def require_kind(home: Home, kind: HomeKind) -> None:
+    """PermanentError when the home was made for the other use."""
+    known = known_kind(home)
+    if known not in {None, kind}:
         right = "ecomcrm demo" if known == HomeKind.DEMO else "ecomcrm up"
         raise PermanentError(
             f"{home.path} holds a {known} installation: start it with `{right}`, or set "
             "ECOMCRM_HOME to another folder."
         )
+
+
+def claim_kind(home: Home, kind: HomeKind) -> None:
+    """Mark the home as demo or production, for ever."""
+    require_kind(home, kind)
+    save_config(home, {_KIND_NAME: kind.value})
 
 
 def known_kind(home: Home) -> HomeKind | None:

@@ -24,7 +24,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from core.errors import PermanentError, TransientError
-from ops.accounts import Account, closed_parent, service_account
+from ops.accounts import Account, require_reachable, service_account
 from ops.databases import OWNER, prepare_databases
 from ops.ports import LOOPBACK, pick_free
 
@@ -138,13 +138,7 @@ class Cluster:
             return
         os.chown(self.folder, 0, self.account.gid)
         self.folder.chmod(0o750)
-        closed = closed_parent(self.folder / "data", self.account)
-        if closed:
-            raise PermanentError(
-                f"PostgreSQL refuses to run as root, and the user {self.account.name}, who runs it "
-                f"instead, may not enter {closed}. Set ECOMCRM_HOME to a folder outside it, such "
-                "as /var/lib/ecomcrm."
-            )
+        require_reachable(self.folder / "data", self.account)
 
     def _initdb(self, target: Path, *, sync: bool) -> None:
         target.mkdir(mode=0o700)

@@ -12,7 +12,7 @@ from core.database import SessionFactory, session_scope
 from core.errors import PermanentError
 from core.models import Shop
 from core.settings import Settings
-from ops.home import Home, HomeKind, claim_kind
+from ops.home import Home, HomeKind, claim_kind, require_kind
 from ops.manifest import ensure_manifest
 from ops.programs import POSTGRES
 from ops.progress import Progress
@@ -25,10 +25,11 @@ _REAL_KEYS: Final = ("RESEND_API_KEY", "SHOPIFY_CLIENT_SECRET")
 
 def open_production_world(home: Home, environ: Mapping[str, str], progress: Progress) -> World:
     """The production world of a home; SettingsError or PermanentError before anything starts."""
-    claim_kind(home, HomeKind.PRODUCTION)
+    require_kind(home, HomeKind.PRODUCTION)
     clear_leftovers(home, environ, progress)
     world = open_world(home, HomeKind.PRODUCTION, environ=environ)
     refuse_sandbox(world.settings, environ)
+    claim_kind(home, HomeKind.PRODUCTION)
     return world
 
 

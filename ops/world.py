@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL, make_url
 
 from core.paths import DBT_PROJECT
 from core.settings import Settings, environment_variables, load_settings
+from ops.accounts import require_reachable
 from ops.config_file import read_env_file
 from ops.databases import APPLICATION_DATABASE, DAGSTER_DATABASE, OWNER, READER
 from ops.home import Home, HomeKind, Secrets, load_secrets, save_config
@@ -183,10 +184,17 @@ class World:
 
 
 def open_world(home: Home, kind: HomeKind, *, environ: Mapping[str, str]) -> World:
-    """The world of a home whose processes are all stopped; chooses and remembers its ports."""
+    """The world of a home whose processes are all stopped; chooses and remembers its ports.
+
+    Raises PermanentError when a port that was set is taken, or when the user that runs PostgreSQL
+    for root could not get to its data.
+    """
     ports = choose_ports(environ, read_env_file(home.config_file))
     save_config(home, {service.variable: str(port) for service, port in ports.items()})
-    return World(home, kind, ports, load_secrets(home), environ)
+    world = World(home, kind, ports, load_secrets(home), environ)
+    if world.is_embedded and world.cluster.account:
+        require_reachable(home.postgres, world.cluster.account)
+    return world
 
 
 def running_world(home: Home, kind: HomeKind, *, environ: Mapping[str, str]) -> World:
