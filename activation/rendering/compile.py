@@ -140,5 +140,5 @@ def _check_nothing_remote(html: str) -> None:
     if found:
         raise TemplateError(
             f"A mail loads nothing from elsewhere, but compiling left {found.group()!r} "
-            "(a web font's name in font-family does this)."
+            "(a web font in font-family does this, and so does leaving mj-all's font-family out)."
         )

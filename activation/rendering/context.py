@@ -1,5 +1,6 @@
 """What a template may say: plain dictionaries, built from typed rows."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
@@ -14,6 +15,8 @@ from core.models import Shop
 MAX_LINES: Final = 8
 MAX_TITLE: Final = 120
 MAX_ADDRESS: Final = 300
+COLOR: Final = re.compile("#[0-9a-fA-F]{6}")
+DEFAULT_ACCENT: Final = "#2f5d50"
 
 READ_ORDERS = text("""
 -- Returns one row per line of these orders that is still part of them, in the order of the lines,
@@ -95,14 +98,15 @@ class CustomerFacts:
 
 
 def shop_facts(shop: Shop) -> ShopFacts:
+    accent = shop.accent_color if COLOR.fullmatch(shop.accent_color) else DEFAULT_ACCENT
     return ShopFacts(
         name=one_line(shop.name, limit=80),
         url=f"https://{shop.domain}",
         postal_address=one_line(
             ", ".join((shop.postal_address or "").strip().splitlines()), limit=MAX_ADDRESS
         ),
-        accent=shop.accent_color,
-        accent_text=readable_on(shop.accent_color),
+        accent=accent,
+        accent_text=readable_on(accent),
     )
 
 

@@ -64,7 +64,7 @@ class MailTemplate:
                 html=self.html.render(context),
                 text=self.text.render(context).strip() + "\n",
             )
-        except JinjaError as error:
+        except (JinjaError, ArithmeticError, TypeError, ValueError) as error:
             raise MailError(f"The template cannot be filled in: {error}") from error
         check_mail(
             html=mail.html,
