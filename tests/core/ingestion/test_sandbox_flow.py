@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -215,10 +215,17 @@ def receiver(world: World) -> Iterator[str]:
     server.server_close()
 
 
-def eventually(rows: Rows, sql: str, expected: list[tuple[object, ...]]) -> None:
+def eventually(
+    rows: Rows,
+    sql: str,
+    expected: list[tuple[object, ...]],
+    *,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> None:
     deadline = time.monotonic() + 30
     while rows(sql) != expected:
         assert time.monotonic() < deadline, rows(sql)
+        meanwhile()
         time.sleep(0.05)
 
 
@@ -236,8 +243,8 @@ def test_an_order_comes_by_signed_webhook_and_its_consent_by_asking(
     number = int(str(placed["customer"]).rpartition("/")[2])
     found = f"SELECT email, consent_state FROM raw_shopify.customers WHERE customer_id = {number}"
     eventually(rows, found, [("ada@example.com", None)])
-    assert world.refresh() == 1
-    assert rows(found) == [("ada@example.com", "SUBSCRIBED")]
+    # A webhook that is just being applied may hold the request: then the next round reads it.
+    eventually(rows, found, [("ada@example.com", "SUBSCRIBED")], meanwhile=world.refresh)
     statistics_row = (
         "SELECT order_count, total_spent::text FROM raw_shopify.customer_statistics"
         f" WHERE customer_id = {number}"
@@ -249,8 +256,7 @@ def test_an_order_comes_by_signed_webhook_and_its_consent_by_asking(
     eventually(rows, asked, [(order,)])
     updates = "SELECT count(*) FROM raw_shopify.webhook_inbox WHERE topic = 'orders/updated'"
     eventually(rows, updates, [(1,)])
-    world.refresh()
-    assert rows(statistics_row) == [(0, "0.0000")]
+    eventually(rows, statistics_row, [(0, "0.0000")], meanwhile=world.refresh)
     assert world.mismatches() == 0
     states = "SELECT topic, state, count(*) FROM raw_shopify.webhook_inbox GROUP BY 1, 2 ORDER BY 1"
     assert ("orders/create", "applied", 1) in rows(states)
