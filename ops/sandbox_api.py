@@ -30,6 +30,14 @@ class SandboxApi:
         flags = {"replace": replace, "if_absent": if_absent}
         self._post("/_sandbox/shops", body | {name: True for name, on in flags.items() if on})
 
+    def shop(self, domain: str) -> dict[str, Any]:
+        """What the shop consists of: counts of customers and orders among them."""
+        known = self._answer(lambda: self._client.get("/_sandbox/shops"))["shops"]
+        found = [shop for shop in known if shop["domain"] == domain]
+        if not found:
+            raise PermanentError(f"The sandbox plays no shop {domain}.")
+        return dict(found[0])
+
     def play_scenario(self, domain: str, **options: object) -> dict[str, Any]:
         """Play the orders of the smoke test; returns how many of each kind."""
         return self._post(f"/_sandbox/shops/{domain}/scenario", options)

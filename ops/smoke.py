@@ -64,6 +64,7 @@ class Played:
     """What came of the scenario."""
 
     oracle: Mapping[str, Any]
+    shop: Mapping[str, Any]
     is_quiet: bool
 
 
@@ -107,6 +108,18 @@ def broken_promises(figures: Mapping[str, Any]) -> list[str]:
     return [claim for claim, holds in checks.items() if not holds]
 
 
+def _differences(figures: Mapping[str, Any], played: Played) -> list[str]:
+    """Where the database is not what the shop is, or is not done."""
+    differences = [
+        f"we have {figures[what]} {what}, the shop has {played.shop[what]}"
+        for what in ("customers", "orders")
+        if figures[what] != played.shop[what]
+    ]
+    if not played.is_quiet:
+        differences.append(f"there was still work to do after {_PATIENCE_SECONDS:.0f} s")
+    return differences
+
+
 def _play(
     home: Home, environ: Mapping[str, str], progress: Progress, *, data: Path | None
 ) -> tuple[dict[str, Any], list[str]]:
@@ -118,9 +131,9 @@ def _play(
             with shops.database(stack.world.settings) as factory:
                 played = _play_orders(stack.world, factory, demo.domain, progress)
                 figures = _figures(factory, demo, played, seconds=progress.elapsed())
-            broken = broken_promises(figures)
-            if not played.is_quiet:
-                broken.append(f"there was still work to do after {_PATIENCE_SECONDS:.0f} s")
+            broken = broken_promises(figures) + _differences(figures, played)
+            if broken:
+                progress.say(f"The sandbox says: {played.oracle['details']}")
             return figures, broken
         finally:
             progress.say("Stopping")
@@ -169,9 +182,9 @@ def _wait_until_quiet(
         progress.say_if_new(f"Mails: {accepted} of {expected} accepted, {open_work} things to do")
         is_done = open_work == 0 and accepted >= expected
         if is_done and time.monotonic() - last_change >= _QUIET_SECONDS:
-            return Played(oracle, is_quiet=True)
+            return Played(oracle, sandbox.shop(domain), is_quiet=True)
         if time.monotonic() > deadline:
-            return Played(oracle, is_quiet=False)
+            return Played(oracle, sandbox.shop(domain), is_quiet=False)
         time.sleep(0.5)
 
 
