@@ -21,7 +21,8 @@ from activation.automation.steps import run_due_steps
 from activation.events import match_stored
 from activation.memberships import apply_membership_changes, clear_touched, read_touched
 from activation.outbox.batches import BATCH_SIZE, LEASE
-from activation.outbox.sending import Outbox, send_due
+from activation.outbox.sending import send_due
+from activation.outbox.worker import Outbox
 from activation.provider import Provider
 from activation.work import seconds_until_next
 from core.clock import Clock

@@ -11,7 +11,9 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from activation.outbox.members import Member
+from activation.eligibility import Decision
+from activation.outbox.members import Failed, Member, settle
+from core.models.enums import AttemptOutcome, BatchState
 
 BATCH_SIZE: Final = 100  # the provider's limit for one request
 LEASE: Final = timedelta(seconds=60)  # more than twice the longest call (provider/resend.py)
@@ -243,3 +245,52 @@ def release(
             "error": error,
         },
     )
+
+
+def finish_attempt(
+    session: Session,
+    held: Held,
+    outcome: AttemptOutcome,
+    *,
+    status_code: int | None = None,
+    error: str | None = None,
+) -> None:
+    session.execute(
+        FINISH_ATTEMPT,
+        {
+            "shop_id": held.shop_id,
+            "batch_id": held.batch_id,
+            "attempt": held.attempt,
+            "outcome": outcome.value,
+            "status_code": status_code,
+            "error": error,
+        },
+    )
+
+
+def close_batch(
+    session: Session, held: Held, state: BatchState, *, error: str | None, now: datetime
+) -> None:
+    session.execute(
+        CLOSE_BATCH,
+        {
+            "shop_id": held.shop_id,
+            "batch_id": held.batch_id,
+            "state": state.value,
+            "error": error,
+            "now": now,
+        },
+    )
+
+
+def dissolve(
+    session: Session,
+    held: Held,
+    members: Sequence[Member],
+    outcomes: dict[int, Decision] | dict[int, Failed],
+    *,
+    error: str,
+    now: datetime,
+) -> None:
+    settle(session, held.shop_id, members, {**outcomes}, now=now)
+    close_batch(session, held, BatchState.DISSOLVED, error=error, now=now)

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 REQUESTS_PER_SECOND: Final = 9  # the limit is 10; the tenth covers clocks that disagree
 INTERVAL: Final = timedelta(seconds=1) / REQUESTS_PER_SECOND
+LONGEST_WAIT: Final = 5.0  # seconds a worker sleeps for a slot; beyond it the batch is let go
 
 RESERVE = text("""
 -- Returns seconds until the reserved slot, and seconds until the pause ends if there is one.

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from activation.outbox.batches import CLOSE_BATCH, Held
+from activation.outbox.batches import Held, close_batch
 from core.models.enums import BatchState
 
 CLAIM_EXPIRED = text("""
@@ -72,16 +72,7 @@ def claim_expired(session: Session, shop_id: int, *, lease: timedelta) -> Held |
 
 def give_up(session: Session, held: Held, *, reason: str, now: datetime) -> int:
     """Stop trying on our own; returns how many messages are now `unknown`. Never a new key."""
-    session.execute(
-        CLOSE_BATCH,
-        {
-            "shop_id": held.shop_id,
-            "batch_id": held.batch_id,
-            "state": BatchState.UNKNOWN.value,
-            "error": reason,
-            "now": now,
-        },
-    )
+    close_batch(session, held, BatchState.UNKNOWN, error=reason, now=now)
     members = session.execute(
         GIVE_UP_MEMBERS,
         {"shop_id": held.shop_id, "batch_id": held.batch_id, "reason": reason},

@@ -2,8 +2,8 @@ from datetime import timedelta
 
 import pytest
 
+from activation.outbox.answers import retry_delay
 from activation.outbox.pacing import pause, reserve, slow_down
-from activation.outbox.sending import retry_delay
 from core.database import session_scope
 from tests.activation.world import World
 

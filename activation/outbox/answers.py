@@ -1,0 +1,185 @@
+"""What each answer of the provider means for a batch, written fenced on its attempt.
+
+accepted                       completed, ids to its members
+refused, nothing ever unknown  dissolved: one bad mail is found by halving, anything else waits
+refused after an unknown       the same bytes again
+unreachable, unknown           the same bytes again, later
+key conflict                   given up: nothing is sent again on our own
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from activation.outbox import pacing
+from activation.outbox.batches import (
+    Held,
+    OpenBatch,
+    close_batch,
+    dissolve,
+    finish_attempt,
+    lock_open,
+    release,
+)
+from activation.outbox.freeze import freeze_members
+from activation.outbox.members import Failed, Member, lock_frozen
+from activation.outbox.recovery import give_up
+from activation.outbox.worker import Delivered, Outbox, SendReport
+from activation.provider import (
+    Accepted,
+    KeyConflict,
+    ProviderAnswer,
+    RefusalKind,
+    Refused,
+    Unknown,
+    Unreachable,
+)
+from core.database import session_scope
+from core.models.enums import AttemptOutcome, BatchState
+
+FIRST_RETRY: Final = timedelta(seconds=2)
+LONGEST_RETRY: Final = timedelta(minutes=10)
+SLOW_DOWN_DEFAULT: Final = timedelta(seconds=1)
+PAUSES: Final = {
+    RefusalKind.QUOTA: timedelta(hours=1),
+    RefusalKind.SHOP: timedelta(minutes=15),
+}
+
+COMPLETE_MEMBERS = text("""
+-- Changes crm.messages: accepted, with the provider's id. A member that an event has already moved
+-- on keeps its state. Index ix_messages__batch.
+UPDATE crm.messages
+SET
+    state = CASE WHEN messages.state IN ('frozen', 'unknown') THEN 'sent' ELSE messages.state END,
+    provider_message_id = accepted.provider_message_id,
+    sent_at = coalesce(messages.sent_at, :now)
+FROM
+    unnest(CAST(:provider_message_ids AS text [])) WITH ORDINALITY
+        AS accepted (provider_message_id, position)
+WHERE
+    messages.shop_id = :shop_id
+    AND messages.batch_id = :batch_id
+    AND messages.batch_position = accepted.position - 1
+""")
+
+
+def complete(outbox: Outbox, held: Held, answer: ProviderAnswer) -> Delivered:
+    """Write what the answer means; nothing when another worker has gone on with the batch."""
+    with session_scope(outbox.factory) as session:
+        batch = lock_open(session, held)
+        if batch is None:
+            return Delivered()
+        match answer:
+            case Accepted(ids):
+                return _accepted(session, held, batch, ids, now=outbox.clock.now())
+            case Refused():
+                return _refused(session, outbox, held, batch, answer)
+            case KeyConflict(words):
+                finish_attempt(session, held, AttemptOutcome.UNKNOWN, error=words)
+                count = give_up(session, held, reason=words, now=outbox.clock.now())
+                return Delivered(SendReport(unknown=count))
+            case Unreachable() | Unknown():
+                return _try_again(session, held, answer)
+
+
+def _accepted(
+    session: Session, held: Held, batch: OpenBatch, ids: Sequence[str], *, now: datetime
+) -> Delivered:
+    if len(ids) != batch.message_count:
+        words = f"The provider gave {len(ids)} ids for {batch.message_count} mails."
+        return _try_again(session, held, Unknown(words))
+    finish_attempt(session, held, AttemptOutcome.ACCEPTED, status_code=200)
+    session.execute(
+        COMPLETE_MEMBERS,
+        {
+            "shop_id": held.shop_id,
+            "batch_id": held.batch_id,
+            "provider_message_ids": list(ids),
+            "now": now,
+        },
+    )
+    close_batch(session, held, BatchState.COMPLETED, error=None, now=now)
+    return Delivered(SendReport(accepted=len(ids)))
+
+
+def _try_again(session: Session, held: Held, answer: Refused | Unreachable | Unknown) -> Delivered:
+    """The same bytes under the same key, later."""
+    outcomes = {
+        Refused: AttemptOutcome.REFUSED,
+        Unreachable: AttemptOutcome.RETRY,
+        Unknown: AttemptOutcome.UNKNOWN,
+    }
+    status = None if isinstance(answer, Unreachable) else answer.status
+    retry_after = None if isinstance(answer, Unreachable) else answer.retry_after
+    finish_attempt(session, held, outcomes[type(answer)], status_code=status, error=answer.message)
+    release(
+        session,
+        held,
+        delay=retry_after or retry_delay(held.attempt),
+        may_have_been_accepted=isinstance(answer, Unknown),
+        error=answer.message,
+    )
+    return Delivered(SendReport(stuck=1))
+
+
+def retry_delay(attempt: int) -> timedelta:
+    """2, 4, 8 … seconds, at most ten minutes."""
+    return min(FIRST_RETRY * (1 << min(attempt - 1, 20)), LONGEST_RETRY)
+
+
+def _refused(
+    session: Session, outbox: Outbox, held: Held, batch: OpenBatch, answer: Refused
+) -> Delivered:
+    """A definite no: the batch comes apart, unless an earlier attempt may have been accepted."""
+    now = outbox.clock.now()
+    _mind_refusal(session, held.shop_id, answer)
+    if batch.may_have_been_accepted:
+        return _try_again(session, held, answer)
+    finish_attempt(
+        session, held, AttemptOutcome.REFUSED, status_code=answer.status, error=answer.message
+    )
+    members = lock_frozen(session, held.shop_id, held.batch_id)
+    is_bad_mail = answer.kind is RefusalKind.MAIL
+    alone = is_bad_mail and batch.message_count == 1
+    outcomes = {each.message_id: Failed(answer.message) for each in members} if alone else {}
+    dissolve(session, held, members, outcomes, error=answer.message, now=now)
+    delivered = Delivered(SendReport(dissolved=1, failed=len(outcomes)))
+    if is_bad_mail and not alone:
+        _split(session, outbox, held.shop_id, members, delivered, now=now)
+    return delivered
+
+
+def _split(
+    session: Session,
+    outbox: Outbox,
+    shop_id: int,
+    members: Sequence[Member],
+    delivered: Delivered,
+    *,
+    now: datetime,
+) -> None:
+    """Two smaller batches in the same transaction, so that no crash and no other worker puts the
+    bad mail and the good ones together again; halving ends with the bad one alone.
+    """
+    middle = (len(members) + 1) // 2
+    for half in (members[middle:], members[:middle]):
+        if half:
+            frozen = freeze_members(
+                session, shop_id, half, now=now, settings=outbox.settings, lease=outbox.lease
+            )
+            delivered.report.add_frozen(frozen)
+            delivered.follow_ups += [frozen.batch] if frozen.batch else []
+
+
+def _mind_refusal(session: Session, shop_id: int, answer: Refused) -> None:
+    """Keep the pace the provider asks for, or pause the shop with its reason."""
+    if answer.kind is RefusalKind.MAIL:
+        return
+    delay = answer.retry_after or PAUSES.get(answer.kind, SLOW_DOWN_DEFAULT)
+    if answer.kind is RefusalKind.RATE and delay.total_seconds() <= pacing.LONGEST_WAIT:
+        pacing.slow_down(session, shop_id, delay=delay)
+    else:
+        pacing.pause(session, shop_id, delay=delay, reason=answer.message)
