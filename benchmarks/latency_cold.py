@@ -39,11 +39,14 @@ PATIENCE_SECONDS = 60.0
 def run() -> dict[str, object]:
     """Seconds, median over REPEATS orders placed at spread phases of the sensor's tick."""
     progress = Progress()
-    with tempfile.TemporaryDirectory(prefix="ecomcrm-bench-") as folder:
-        data = Path(folder, "data")
+    with (
+        tempfile.TemporaryDirectory(prefix="ecomcrm-bench-") as folder,
+        tempfile.TemporaryDirectory(prefix="ecomcrm-bench-data-") as data_folder,
+    ):
+        data = Path(data_folder, "shop")
         generate = [sys.executable, "-m", "sandbox", "generate", str(data), "--customers", "300"]
         subprocess.run(generate, cwd=PROJECT_ROOT, check=True, capture_output=True)
-        home = Home(Path(folder, "home"))
+        home = Home(Path(folder))
         home.create()
         with home.lock():
             world = open_demo_world(home, dict(os.environ) | free_ports(), progress)
@@ -95,6 +98,7 @@ def _switch_on(factory: SessionFactory, domain: str) -> str:
         assert shop is not None
         set_delay(session, shop.shop_id, WELCOME, "delay", timedelta(0), now=now)
         switch_on(session, shop.shop_id, WELCOME, now=now)
+    time.sleep(1.1)  # Shopify tells times by the second: an order of this one would be too early
     return now.isoformat()
 
 

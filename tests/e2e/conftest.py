@@ -1,4 +1,4 @@
-"""The real stack, as `ecomcrm demo` starts it, on a small made-up shop and free ports."""
+"""The real stack, as `ecomcrm demo` starts it, on free ports."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -52,15 +52,10 @@ class Live:
 @pytest.fixture(scope="session")
 def live() -> Iterator[Live]:
     folder = Path(tempfile.mkdtemp(prefix="ecomcrm-e2e-"))
-    data = folder / "shop-data"
-    subprocess.run(
-        [sys.executable, "-m", "sandbox", "generate", data, "--customers", "300"],
-        cwd=PROJECT_ROOT,
-        check=True,
-        capture_output=True,
-    )
+    data = Path(tempfile.mkdtemp(prefix="ecomcrm-e2e-data-")) / "shop"
+    _make_shop(data)
     progress = Progress()
-    home = Home(folder / "home")
+    home = Home(folder)
     home.create()
     with home.lock():
         stack = Stack(open_demo_world(home, dict(os.environ) | free_ports(), progress), progress)
@@ -71,6 +66,26 @@ def live() -> Iterator[Live]:
         finally:
             stack.stop()
     shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(data.parent, ignore_errors=True)
+
+
+def _make_shop(folder: Path) -> None:
+    """The real data set where it lies beside the project, else a small made-up shop."""
+    found = sorted(PROJECT_ROOT.parent.glob("shared/data/uci_online_retail_II_*.parquet"))
+    made_up = ["generate", folder, "--customers", "300"]
+    real = [
+        "uci",
+        *found[:1],
+        folder,
+        "--shift-to",
+        f"{datetime.now(UTC).date() - timedelta(days=1)}",
+    ]
+    subprocess.run(
+        [sys.executable, "-m", "sandbox", *(real if found else made_up)],
+        cwd=PROJECT_ROOT,
+        check=True,
+        capture_output=True,
+    )
 
 
 def _switch_on(factory: SessionFactory, domain: str) -> str:
@@ -80,6 +95,7 @@ def _switch_on(factory: SessionFactory, domain: str) -> str:
         assert shop is not None
         set_delay(session, shop.shop_id, WELCOME, "delay", timedelta(0), now=now)
         switch_on(session, shop.shop_id, WELCOME, now=now)
+    time.sleep(1.1)  # Shopify tells times by the second: an order of this one would be too early
     return now.isoformat()
 
 
