@@ -8,6 +8,7 @@ Marketing mail needs permission, so every doubt waits or skips and none sends.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from email_validator import EmailNotValidError, validate_email
@@ -213,6 +214,7 @@ def _is_address(facts: Facts) -> bool:
     return is_address(facts.email or "")
 
 
+@lru_cache(maxsize=1024)
 def is_address(address: str) -> bool:
     """Whether this reads as an address that mail can reach. Does no look-up."""
     try:

@@ -1,10 +1,12 @@
 """What each answer of the provider means for a batch, written fenced on its attempt.
 
-accepted                       completed, ids to its members
-refused, nothing ever unknown  dissolved: one bad mail is found by halving, anything else waits
-refused after an unknown       the same bytes again
-unreachable, unknown           the same bytes again, later
-key conflict                   given up: nothing is sent again on our own
+    accepted                       completed, ids to its members
+    refused, nothing ever unknown  dissolved: a bad mail is found by halving, anything else waits
+    refused after an unknown       the same bytes again
+    unreachable, unknown           the same bytes again, later
+    key conflict                   given up: nothing is sent again on our own
+
+One transaction that holds the row of the batch; the call itself was made with none open.
 """
 
 from collections.abc import Sequence

@@ -115,7 +115,7 @@ def _begin(outbox: Outbox, held: Held) -> Held | Delivered:
             count = give_up(session, held, reason=reason, now=now)
             return Delivered(SendReport(unknown=count))
         if not batch.may_have_been_accepted:
-            ended = _dissolve_unless_all_may_go(session, held, now=now)
+            ended = _dissolve_unless_all_may_go(session, held, batch.message_count, now=now)
             if ended is not None:
                 return ended
         session.execute(
@@ -130,10 +130,14 @@ def _begin(outbox: Outbox, held: Held) -> Held | Delivered:
     return held.begun()
 
 
-def _dissolve_unless_all_may_go(session: Session, held: Held, *, now: datetime) -> Delivered | None:
+def _dissolve_unless_all_may_go(
+    session: Session, held: Held, count: int, *, now: datetime
+) -> Delivered | None:
+    """A member that is no longer frozen was moved by an event: the provider has it already."""
     members = lock_frozen(session, held.shop_id, held.batch_id)
     decisions = judge(session, held.shop_id, members, now=now)
-    if members and all(decisions[each.message_id] == Send(each.email or "") for each in members):
+    may_go = [each for each in members if decisions[each.message_id] == Send(each.email or "")]
+    if len(may_go) == count:
         return None
     dissolve(session, held, members, decisions, error="a member may not be mailed", now=now)
     return Delivered(

@@ -136,6 +136,20 @@ def test_a_request_that_never_left_may_still_be_taken_apart(world: World) -> Non
 
 
 @pytest.mark.requirement("AUTO-05")
+def test_what_an_event_says_is_sent_is_not_sent_again(world: World) -> None:
+    """A refusal that was none: the batch had come apart and its members were frozen anew."""
+    world.buyers([1, 2])
+
+    def event(step: str) -> None:
+        if step == "frozen":
+            world.execute("UPDATE crm.messages SET state = 'sent' WHERE customer_id = 1")
+
+    world.run_cleanly(checkpoint=event)
+    assert world.provider.addresses() == ["c2@example.com"]
+    assert world.states() == ["sent", "sent"]
+
+
+@pytest.mark.requirement("AUTO-05")
 def test_too_fast_is_sent_again_under_a_new_key_at_a_slower_pace(world: World) -> None:
     world.provider.faults = [fake.too_fast]
     world.buyers([1, 2])
