@@ -109,7 +109,11 @@ def test_a_set_up_that_was_cut_short_is_made_anew(folder: Path) -> None:
         assert cluster.accepts_connections()
 
 
-@pytest.mark.parametrize("pid", ["0", str(2**22 + 1), str(os.getpid()), "not a number"])
+@pytest.mark.parametrize(
+    "pid",
+    ["0", str(2**22 + 1), str(os.getpid()), "not a number"],
+    ids=["none", "gone", "a stranger", "unreadable"],
+)
 def test_the_lock_of_a_dead_server_is_dropped(lock: Path, pid: str) -> None:
     # A killed postmaster's pid may be a stranger's by now, or a zombie that nobody reaps.
     lock.write_text(f"{pid}\n")
