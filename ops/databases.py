@@ -1,16 +1,41 @@
 """Roles, databases and read access in the embedded cluster."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+
+from core.database import make_engine
+from core.errors import TransientError
 
 OWNER: Final = "ecomcrm"
 READER: Final = "ecomcrm_reader"
 APPLICATION_DATABASE: Final = "ecomcrm"
 DAGSTER_DATABASE: Final = "dagster"
 READABLE_SCHEMAS: Final = ("marts", "intermediate", "staging")
+
+
+@contextmanager
+def open_engine(url: str) -> Iterator[Engine]:
+    """An engine on a database that answers. TransientError, without the password, if not."""
+    engine = make_engine(url, pool_size=2, application_name="ecomcrm-ops")
+    try:
+        engine.connect().close()
+        yield engine
+    except OperationalError as error:
+        where = make_url(url).render_as_string(hide_password=True)
+        raise TransientError(
+            f"The database {where} does not answer: {error.orig}\nIs the installation running "
+            "(`ecomcrm status`)?"
+        ) from error
+    finally:
+        engine.dispose()
 
 
 def prepare_databases(

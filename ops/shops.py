@@ -10,7 +10,7 @@ from sqlalchemy import select, text
 
 from activation.automation.presets import seed_presets
 from core.clock import SystemClock
-from core.database import SessionFactory, make_engine, make_session_factory, session_scope
+from core.database import SessionFactory, make_session_factory, session_scope
 from core.errors import PermanentError
 from core.models import Shop, SyncRun
 from core.models.enums import Segment
@@ -18,6 +18,7 @@ from core.settings import Settings
 from core.shopify.client import ShopifyClient
 from core.shops import all_shops, client_for, connect_shop, register_webhooks
 from ops.dagster_api import DagsterApi, JobRun
+from ops.databases import open_engine
 from ops.progress import Progress
 
 PLATFORM: Final = "platform"
@@ -43,11 +44,9 @@ class SyncResult:
 
 @contextmanager
 def database(settings: Settings) -> Iterator[SessionFactory]:
-    engine = make_engine(settings.listen_url, pool_size=2, application_name="ecomcrm-ops")
-    try:
+    """Sessions on the application's database; TransientError when it does not answer."""
+    with open_engine(settings.listen_url) as engine:
         yield make_session_factory(engine)
-    finally:
-        engine.dispose()
 
 
 def connect(factory: SessionFactory, settings: Settings, domain: str, *, is_sandbox: bool) -> int:

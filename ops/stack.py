@@ -9,12 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from core.database import make_engine
 from core.errors import EcomCRMError, TransientError
 from core.migrate import upgrade
 from core.paths import PROJECT_ROOT
 from ops.dagster_api import DagsterApi
-from ops.databases import prepare_databases
+from ops.databases import open_engine, prepare_databases
 from ops.home import Home, known_kind
 from ops.orphans import stop_orphans
 from ops.ports import Service
@@ -77,11 +76,8 @@ class Stack:
                 owner_password=world.secrets.owner_password,
                 reader_password=world.secrets.reader_password,
             )
-        engine = make_engine(world.settings.listen_url)
-        try:
+        with open_engine(world.settings.listen_url) as engine:
             upgrade(engine)
-        finally:
-            engine.dispose()
         self._progress.say("Database: migrated")
         self._migrate_dagster()
 

@@ -86,6 +86,15 @@ def test_a_home_that_was_never_started_is_no_stack_trace(tmp_path: Path) -> None
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize("command", [["sync"], ["rfm"], ["sandbox", "load", "tests"]])
+def test_a_command_for_what_is_stopped_says_so(demo_home: Home, command: list[str]) -> None:
+    # It was a stack trace of SQLAlchemy's, with the password in reach.
+    result = ecomcrm(*command)
+    assert result.returncode == 1
+    assert result.stderr.startswith("ecomcrm: ")
+    assert "Traceback" not in result.stderr
+
+
 def test_up_refuses_a_demos_home(demo_home: Home) -> None:
     result = ecomcrm("up", RESEND_API_KEY="re_live")
     assert result.returncode == 1
