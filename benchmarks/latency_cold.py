@@ -16,14 +16,13 @@ from pathlib import Path
 import httpx
 
 from activation.automation.presets import WELCOME
-from activation.automation.switching import set_delay, switch_on
 from activation.cycle import Cycle, run_due
 from activation.provider.resend import ResendProvider
 from core.clock import SystemClock
 from core.database import SessionFactory, session_scope
 from core.paths import PROJECT_ROOT
 from core.shops import client_for, shop_by_domain
-from ops import shops
+from ops import flows, shops
 from ops.demo import open_demo_world, start_demo
 from ops.home import Home
 from ops.ports import Service, free_ports
@@ -71,8 +70,10 @@ def _measure(
         # Let the run end, and meet the 5 s tick at another phase each time.
         time.sleep(3.0 + 5.0 * number / REPEATS)
     cold = _quantiles(world, domain, since)
+    progress.say(f"cold: {cold}")
     stack.supervisor.stop("dagster_daemon")
     later = SystemClock().now().isoformat()
+    time.sleep(1.1)
     for number in range(REPEATS):
         _place_order(world, domain, f"floor-{number}@example.com")
         _run_directly(factory, world, domain, later, number + 1)
@@ -92,14 +93,9 @@ def _measure(
 
 
 def _switch_on(factory: SessionFactory, domain: str) -> str:
-    now = SystemClock().now()
-    with session_scope(factory) as session:
-        shop = shop_by_domain(session, domain)
-        assert shop is not None
-        set_delay(session, shop.shop_id, WELCOME, "delay", timedelta(0), now=now)
-        switch_on(session, shop.shop_id, WELCOME, now=now)
+    since = flows.turn_on(factory, WELCOME, shop=domain, delay=timedelta(0))
     time.sleep(1.1)  # Shopify tells times by the second: an order of this one would be too early
-    return now.isoformat()
+    return since.isoformat()
 
 
 def _place_order(world: World, domain: str, email: str) -> None:

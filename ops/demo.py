@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from activation.automation.presets import WELCOME
 from core.database import SessionFactory
 from core.errors import PermanentError
 from core.paths import PROJECT_ROOT
-from ops import shops
+from ops import flows, shops
 from ops.dagster_api import DagsterApi
 from ops.home import Home, HomeKind, claim_kind
 from ops.manifest import ensure_manifest
@@ -99,7 +101,7 @@ EcomCRM is ready after {seconds:.0f} s.
   Login       {login}
   Dagster     {world.address(Service.DAGSTER)}
   Sandbox     {world.address(Service.SANDBOX)}   (Shopify, Resend and the mailbox, played)
-  Shop        {demo.domain}
+  Shop        {demo.domain}: place an order at the sandbox and watch its mail arrive
   State       {world.home.path}
 """
 
@@ -146,4 +148,8 @@ def _first_run(
             rfm_seconds = shops.score_customers(dagster, progress=progress)
         # Only now: its sensors would otherwise start the same first sync.
         stack.bring_up(DAGSTER_DAEMON)
+    if not flows.was_ever_on(factory, domain, WELCOME):
+        # A newcomer wants to see a mail, not to wait an hour for it. Real shops start with it off.
+        flows.turn_on(factory, WELCOME, shop=domain, delay=timedelta(0))
+        progress.say("Welcome flow: on, without delay")
     return Demo(stack.world, domain, password, sync, rfm_seconds)

@@ -16,12 +16,10 @@ from typing import Any, Final
 from sqlalchemy import text
 
 from activation.automation.presets import WELCOME
-from activation.automation.switching import set_delay, switch_on
-from core.clock import SystemClock
 from core.database import SessionFactory, session_scope
 from core.errors import PermanentError
-from core.shops import business_clock, shop_by_domain
-from ops import shops
+from core.shops import shop_by_domain
+from ops import flows, shops
 from ops.demo import Demo, open_demo_world, start_demo
 from ops.foreground import stoppable
 from ops.home import Home
@@ -33,7 +31,6 @@ from ops.world import World
 
 ORDERS: Final = 60
 SEED: Final = 7
-_WELCOME_DELAY_STEP: Final = "delay"
 _PATIENCE_SECONDS: Final = 180.0
 # Two ticks of the slowest loop: whatever is still to come too much has come by then.
 _QUIET_SECONDS: Final = 12.0
@@ -154,14 +151,12 @@ def _play_orders(world: World, factory: SessionFactory, domain: str, progress: P
 
 def _switch_on_welcome(factory: SessionFactory, domain: str) -> tuple[datetime, datetime]:
     """Switch the flow on; returns the first sync's start and since when mails are owed."""
+    since = flows.turn_on(factory, WELCOME, shop=domain, delay=timedelta(0))
     with session_scope(factory) as session:
         shop = shop_by_domain(session, domain)
         if shop is None or shop.first_sync_started_at is None:
             raise PermanentError(f"{domain} has not been synced.")
-        now = business_clock(shop, SystemClock()).now()
-        set_delay(session, shop.shop_id, WELCOME, _WELCOME_DELAY_STEP, timedelta(0), now=now)
-        switch_on(session, shop.shop_id, WELCOME, now=now)
-        return shop.first_sync_started_at, max(shop.first_sync_started_at, now)
+        return shop.first_sync_started_at, max(shop.first_sync_started_at, since)
 
 
 def _wait_until_quiet(

@@ -15,12 +15,9 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from activation.automation.presets import WELCOME
-from activation.automation.switching import set_delay, switch_on
-from core.clock import SystemClock
-from core.database import SessionFactory, session_scope
+from core.database import SessionFactory
 from core.paths import PROJECT_ROOT
-from core.shops import shop_by_domain
-from ops import shops
+from ops import flows, shops
 from ops.demo import OWNER_EMAIL, Demo, open_demo_world, start_demo
 from ops.home import Home
 from ops.ports import Service, free_ports
@@ -90,14 +87,9 @@ def _make_shop(folder: Path) -> None:
 
 
 def _switch_on(factory: SessionFactory, domain: str) -> str:
-    now = SystemClock().now()
-    with session_scope(factory) as session:
-        shop = shop_by_domain(session, domain)
-        assert shop is not None
-        set_delay(session, shop.shop_id, WELCOME, "delay", timedelta(0), now=now)
-        switch_on(session, shop.shop_id, WELCOME, now=now)
+    since = flows.turn_on(factory, WELCOME, shop=domain, delay=timedelta(0))
     time.sleep(1.1)  # Shopify tells times by the second: an order of this one would be too early
-    return now.isoformat()
+    return since.isoformat()
 
 
 @pytest.fixture(scope="session")
