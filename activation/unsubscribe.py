@@ -22,8 +22,9 @@ PURPOSE: Final = "unsubscribe-token"
 SIGNATURE_BYTES: Final = 16
 
 SUPPRESS = text("""
--- Changes crm.suppressions: the address that message went to. Repeating it changes nothing; after
--- an undo it holds anew. Primary keys.
+-- Changes crm.suppressions: the address that message went to. After an undo it holds anew. The
+-- latest unsubscribe counts, because who subscribed at the shop after an earlier one may leave
+-- again; of the other reasons the first stands. Primary keys.
 INSERT INTO crm.suppressions AS suppression (
     shop_id, email_normalized, reason, message_id, suppressed_at
 )
@@ -38,7 +39,12 @@ ON CONFLICT (shop_id, email_normalized, reason) DO UPDATE
         lifted_at = NULL,
         message_id = excluded.message_id,
         suppressed_at = excluded.suppressed_at
-    WHERE suppression.lifted_at IS NOT NULL
+    WHERE
+        suppression.lifted_at IS NOT NULL
+        OR (
+            suppression.reason = 'unsubscribed'
+            AND suppression.suppressed_at < excluded.suppressed_at
+        )
 """)
 
 LIFT = text("""
@@ -56,11 +62,21 @@ WHERE
 """)
 
 READ_SUBSCRIBER = text("""
--- Returns whom a link belongs to and where they stand. Changes nothing. Primary keys.
+-- Returns whom a link belongs to and where they stand: an unsubscribe is over once they subscribed
+-- at the shop after it. Changes nothing. Primary keys and ix_customers__email.
 SELECT
     shops.name AS shop_name,
     messages.email,
-    suppressions.suppressed_at IS NOT NULL AS is_unsubscribed
+    suppressions.suppressed_at IS NOT NULL
+    AND NOT EXISTS (
+        SELECT 1
+        FROM raw_shopify.customers
+        WHERE
+            customers.shop_id = suppressions.shop_id
+            AND customers.email_normalized = suppressions.email_normalized
+            AND customers.consent_state = 'SUBSCRIBED'
+            AND customers.consent_updated_at > suppressions.suppressed_at
+    ) AS is_unsubscribed
 FROM crm.messages
 INNER JOIN crm.shops ON messages.shop_id = shops.shop_id
 LEFT JOIN crm.suppressions

@@ -94,15 +94,16 @@ def test_control_without_unsubscribing_the_same_order_is_mailed(
 
 
 @pytest.mark.requirement("EMAIL-01")
-def test_unsubscribing_twice_keeps_the_first_time_and_undoing_lifts_it(
+def test_unsubscribing_twice_keeps_the_latest_time_and_undoing_lifts_it(
     world: World, recipient: Recipient
 ) -> None:
     first = world.now
     with session_scope(world.factory) as session:
         unsubscribe(session, recipient, now=first)
         unsubscribe(session, recipient, now=first + timedelta(days=1))
+        unsubscribe(session, recipient, now=first)  # two at once: the later one stays
         row = session.scalars(select(Suppression)).one()
-        assert (row.suppressed_at, row.lifted_at) == (first, None)
+        assert (row.suppressed_at, row.lifted_at) == (first + timedelta(days=1), None)
         assert find_subscriber(session, recipient) == Subscriber(
             "Nordlicht Keramik", "c1@example.com", is_unsubscribed=True
         )
@@ -142,6 +143,32 @@ def test_subscribing_again_at_the_shop_later_counts(world: World, recipient: Rec
     world.place_order(2)
     world.run_cleanly()
     assert len(world.provider.accepted) == 2
+
+
+@pytest.mark.requirement("EMAIL-01")
+def test_who_subscribed_again_at_the_shop_may_leave_again(
+    world: World, recipient: Recipient
+) -> None:
+    """The second unsubscribe used to change nothing: the first one's row was still there, and the
+    subscription that had overruled it went on overruling it. The page even said it was done.
+    """
+    left, back = world.now, world.now + timedelta(days=1)
+    with session_scope(world.factory) as session:
+        unsubscribe(session, recipient, now=left)
+    world.set_customer(1, consent_state=ConsentState.SUBSCRIBED, consent_updated_at=back)
+    with session_scope(world.factory) as session:
+        subscriber = find_subscriber(session, recipient)
+        assert subscriber is not None
+        assert not subscriber.is_unsubscribed  # so the page offers to unsubscribe
+        unsubscribe(session, recipient, now=back + timedelta(days=1))
+        subscriber = find_subscriber(session, recipient)
+        assert subscriber is not None
+        assert subscriber.is_unsubscribed
+    world.add_customer(2, email="c1@example.com", consent_updated_at=back)
+    world.place_order(2)
+    world.run_cleanly()
+    assert world.messages()[-1].skip_reason is SkipReason.UNSUBSCRIBED
+    assert len(world.provider.accepted) == 1
 
 
 def test_a_message_that_is_gone_has_no_subscriber(world: World) -> None:
