@@ -20,6 +20,8 @@ from core.models.enums import ConsentState, DeferReason, SkipReason
 CONSENT_FIRST_WAIT: Final = timedelta(seconds=1)
 CONSENT_LONGEST_WAIT: Final = timedelta(minutes=15)
 SETTINGS_WAIT: Final = timedelta(minutes=10)
+# As btrim() in customers.email_normalized: a suppression must find the address that was mailed.
+SPACE: Final = " "
 
 READ_FACTS = text("""
 -- Returns one row per subject: all that decides whether its mail may leave. Changes nothing.
@@ -168,7 +170,7 @@ def decide(facts: Facts, *, now: datetime) -> Decision:
     refused = _not_permitted(facts)
     if refused is not None:
         return refused
-    return _not_ready(facts, now=now) or Send(facts.email.strip())
+    return _not_ready(facts, now=now) or Send(facts.email.strip(SPACE))
 
 
 def _void(facts: Facts, *, now: datetime) -> Skip | None:
@@ -218,7 +220,7 @@ def _is_address(facts: Facts) -> bool:
 def is_address(address: str) -> bool:
     """Whether this reads as an address that mail can reach. Does no look-up."""
     try:
-        validate_email(address.strip(), check_deliverability=False)
+        validate_email(address.strip(SPACE), check_deliverability=False)
     except EmailNotValidError:
         return False
     return True
@@ -234,11 +236,18 @@ def _unclear(facts: Facts, *, now: datetime) -> Defer | Skip | None:
     if facts.refresh_is_open:
         return Defer(DeferReason.CONSENT_UNKNOWN, now + wait)
     if facts.customer_is_known and facts.consent_state is not None:
-        return None
+        return _unanswered(facts, now=now) if facts.refresh_is_given_up else None
     if facts.refresh_is_given_up or facts.has_waited_for_consent:
         has_no_address = facts.customer_is_known and not facts.email
         return Skip(SkipReason.NO_ADDRESS if has_no_address else SkipReason.CONSENT_UNKNOWN)
     return Defer(DeferReason.CONSENT_UNKNOWN, now + wait, needs_refresh=True)
+
+
+def _unanswered(facts: Facts, *, now: datetime) -> Defer | Skip:
+    """Nobody answered when we last asked: the permission on record may be gone. Ask once more."""
+    if facts.has_waited_for_consent:
+        return Skip(SkipReason.CONSENT_UNKNOWN)
+    return Defer(DeferReason.CONSENT_UNKNOWN, now + CONSENT_FIRST_WAIT, needs_refresh=True)
 
 
 def _not_permitted(facts: Facts) -> Skip | None:

@@ -61,6 +61,8 @@ def test_a_subscriber_with_an_address_is_mailed() -> None:
         ({"email": ""}, SkipReason.NO_ADDRESS),
         ({"email": "anna@"}, SkipReason.INVALID_ADDRESS),
         ({"email": "anna@example.com\nbcc: x@example.com"}, SkipReason.INVALID_ADDRESS),
+        # Mailed without its line end, it was not the address that its unsubscribe was kept for.
+        ({"email": "anna@example.com\n"}, SkipReason.INVALID_ADDRESS),
         ({"has_valid_email": False}, SkipReason.INVALID_ADDRESS),
         ({"consent_state": ConsentState.INVALID}, SkipReason.INVALID_ADDRESS),
         ({"consent_state": ConsentState.NOT_SUBSCRIBED}, SkipReason.NOT_SUBSCRIBED),
@@ -69,6 +71,10 @@ def test_a_subscriber_with_an_address_is_mailed() -> None:
         ({"consent_state": ConsentState.UNSUBSCRIBED}, SkipReason.UNSUBSCRIBED),
         ({**UNTOLD, "refresh_is_given_up": True}, SkipReason.CONSENT_UNKNOWN),
         ({**UNTOLD, "has_waited_for_consent": True}, SkipReason.CONSENT_UNKNOWN),
+        (
+            {"refresh_is_given_up": True, "has_waited_for_consent": True},
+            SkipReason.CONSENT_UNKNOWN,
+        ),
         ({**UNTOLD, "email": None, "has_waited_for_consent": True}, SkipReason.NO_ADDRESS),
         ({**UNTOLD, "customer_is_known": False, "refresh_is_given_up": True, "email": None},
          SkipReason.CONSENT_UNKNOWN),
@@ -99,6 +105,12 @@ def test_who_is_never_mailed(change: dict[str, Any], reason: SkipReason) -> None
         (
             {"refresh_is_open": True},
             Defer(DeferReason.CONSENT_UNKNOWN, NOW + timedelta(seconds=1)),
+        ),
+        # They changed and Shopify never told how, for an hour: the mail used to leave on the old
+        # permission. Shopify is asked anew, because a sync may have read them since.
+        (
+            {"refresh_is_given_up": True, "refresh_attempts": 10},
+            Defer(DeferReason.CONSENT_UNKNOWN, NOW + timedelta(seconds=1), True),
         ),
         (
             {"has_postal_address": False},
@@ -149,6 +161,8 @@ def test_whatever_else_holds_nobody_is_mailed_without_permission(case: Facts) ->
     if isinstance(decision, Send):
         assert case.consent_state is ConsentState.SUBSCRIBED
         assert not case.is_suppressed
+        assert not case.refresh_is_open
+        assert not case.refresh_is_given_up
         assert not case.customer_is_deleted
         assert case.automation_is_active
         assert case.entry_holds
