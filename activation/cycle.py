@@ -1,7 +1,9 @@
 """One activation run: everything that is due, for all shops, until nothing is.
 
-    refreshes and inbox retries → memberships and enrolment of touched customers → due steps
-    → freeze and send → stored events
+    stored events → refreshes and inbox retries → memberships and enrolment of touched customers
+    → due steps → freeze and send
+
+Events come first: one of them may forbid a mail that is about to leave.
 
 What fails for one shop in one stage is logged, reported and left for the next run; everything else
 goes on. Several runs at once are safe: each stage claims its rows.
@@ -151,14 +153,15 @@ class _Run:
 
     def _pass(self) -> int:
         """Every stage once; returns how much moved."""
-        moved = self._stage("refresh", None, self._refresh)
+        moved = self._stage("events", None, self._match_events)
+        moved += self._stage("refresh", None, self._refresh)
         moved += self._stage("inbox", None, self._retry_inbox)
         for shop in self._shops():
             if self._is_over():
                 break
             clock = business_clock(shop, self._cycle.clock)
             moved += self._shop(shop, clock)
-        return moved + self._stage("events", None, self._match_events)
+        return moved
 
     def _shop(self, shop: Shop, clock: Clock) -> int:
         shop_id = shop.shop_id

@@ -22,7 +22,8 @@ from core.models.enums import EventState, MessageState, SkipReason, SuppressionR
 
 MAIL_PREFIX: Final = "email."
 GIVE_UP_AFTER: Final = timedelta(days=1)
-MAX_ID: Final = 2**63 - 1
+SHOP_DIGITS: Final = 9  # what integer and bigint can hold of any digits
+MESSAGE_DIGITS: Final = 18
 
 UNDECIDED: Final = frozenset({MessageState.QUEUED, MessageState.FROZEN, MessageState.UNKNOWN})
 BEFORE_DELIVERY: Final = UNDECIDED | {MessageState.SENT}
@@ -31,15 +32,45 @@ BEFORE_COMPLAINT: Final = BEFORE_BOUNCE | {MessageState.BOUNCED}
 
 PERMANENT: Final = "Permanent"
 
-CLAIM_STORED = text("""
+# For a query that has crm.delivery_events AS events: there is its message, as `_find_message` looks
+# for it, or no reason to wait for one. What other programs send through the same account is neither
+# for a day, and must not be read again and again.
+IS_MATCHABLE: Final = rf"""(
+    events.event_type NOT LIKE '{MAIL_PREFIX}%'
+    OR events.received_at < clock_timestamp() - interval '{GIVE_UP_AFTER.total_seconds():.0f} s'
+    OR CASE
+        WHEN
+            events.body
+            @? 'strict $.data.tags.shop_id ? (@ like_regex "^[0-9]{{1,{SHOP_DIGITS}}}$")'
+            AND events.body
+            @? 'strict $.data.tags.send_id ? (@ like_regex "^[0-9]{{1,{MESSAGE_DIGITS}}}$")'
+            THEN EXISTS (
+                SELECT 1
+                FROM crm.messages
+                WHERE
+                    messages.shop_id = CAST(events.body #>> '{{data,tags,shop_id}}' AS integer)
+                    AND messages.message_id
+                    = CAST(events.body #>> '{{data,tags,send_id}}' AS bigint)
+            )
+        WHEN events.body @? 'strict $.data.email_id ? (@.type() == "string")'
+            THEN EXISTS (
+                SELECT 1
+                FROM crm.messages
+                WHERE messages.provider_message_id = events.body #>> '{{data,email_id}}'
+            )
+        ELSE false
+    END
+)"""
+
+CLAIM_STORED = text(f"""
 -- Returns stored events, oldest first, and locks them; a row another worker holds is passed over.
--- Index ix_delivery_events__unmatched.
-SELECT provider, event_id
-FROM crm.delivery_events
-WHERE state = 'stored'
-ORDER BY received_at
+-- Indexes ix_delivery_events__unmatched, pk_messages, ix_messages__provider.
+SELECT events.provider, events.event_id
+FROM crm.delivery_events AS events
+WHERE events.state = 'stored' AND {IS_MATCHABLE}
+ORDER BY events.received_at
 LIMIT :limit
-FOR UPDATE SKIP LOCKED
+FOR UPDATE OF events SKIP LOCKED
 """)
 
 
@@ -55,7 +86,6 @@ class Received:
 class MatchReport:
     matched: int = 0
     unmatched: int = 0
-    waiting: int = 0
 
 
 def receive(
@@ -84,7 +114,7 @@ def receive(
 
 
 def match_stored(factory: SessionFactory, *, clock: Clock, limit: int = 500) -> MatchReport:
-    """Try stored events again; what finds no message for a day is not ours."""
+    """Apply stored events whose message is there; what finds none for a day is not ours."""
     states: list[EventState] = []
     with session_scope(factory) as session:
         for row in session.execute(CLAIM_STORED, {"limit": limit}).all():
@@ -94,7 +124,6 @@ def match_stored(factory: SessionFactory, *, clock: Clock, limit: int = 500) -> 
     return MatchReport(
         matched=states.count(EventState.MATCHED),
         unmatched=states.count(EventState.UNMATCHED),
-        waiting=states.count(EventState.STORED),
     )
 
 
@@ -182,7 +211,8 @@ def _find_message(session: Session, data: Mapping[str, Any]) -> Message | None:
     """By our own tags, which exist before the provider's id reaches us; else by that id."""
     tags = data.get("tags")
     tags = tags if isinstance(tags, dict) else {}
-    shop_id, message_id = _id(tags.get("shop_id")), _id(tags.get("send_id"))
+    shop_id = _id(tags.get("shop_id"), SHOP_DIGITS)
+    message_id = _id(tags.get("send_id"), MESSAGE_DIGITS)
     statement = select(Message).with_for_update().execution_options(populate_existing=True)
     if shop_id is not None and message_id is not None:
         return session.scalar(
@@ -194,8 +224,8 @@ def _find_message(session: Session, data: Mapping[str, Any]) -> Message | None:
     return session.scalar(statement.where(Message.provider_message_id == provider_id))
 
 
-def _id(value: object) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and int(value) <= MAX_ID:
+def _id(value: object, digits: int) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= digits:
         return int(value)
     return None
 

@@ -5,9 +5,13 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-ORDERS_DUE = text("""
--- Returns whether orders, webhooks or refreshes wait to be worked on. Changes nothing.
--- Indexes ix_customer_statistics__touched, ix_webhook_inbox__due, ix_refresh_requests__due.
+from activation.events import IS_MATCHABLE
+from activation.outbox.outage import IS_SILENT
+
+ORDERS_DUE = text(f"""
+-- Returns whether orders, webhooks, refreshes or events wait to be worked on. Changes nothing.
+-- Indexes ix_customer_statistics__touched, ix_webhook_inbox__due, ix_refresh_requests__due,
+-- ix_delivery_events__unmatched.
 SELECT
     EXISTS (
         SELECT 1
@@ -33,9 +37,14 @@ SELECT
         FROM raw_shopify.refresh_requests AS requests
         WHERE requests.next_attempt_at <= clock_timestamp()
     )
+    OR EXISTS (
+        SELECT 1
+        FROM crm.delivery_events AS events
+        WHERE events.state = 'stored' AND {IS_MATCHABLE}
+    )
 """)
 
-STEPS_DUE = text("""
+STEPS_DUE = text(f"""
 -- Returns whether an enrolment, a message or an open batch is due. Changes nothing. Business time
 -- is the shop's own. Indexes ix_enrollments__due, ix_messages__queue, ix_message_batches__open.
 SELECT EXISTS (
@@ -57,6 +66,7 @@ SELECT EXISTS (
                 messages.shop_id = shops.shop_id
                 AND messages.state = 'queued'
                 AND messages.due_at <= :now + shops.clock_offset
+                AND NOT {IS_SILENT}
         )
         OR EXISTS (
             SELECT 1
@@ -69,7 +79,7 @@ SELECT EXISTS (
 )
 """)
 
-SECONDS_UNTIL_NEXT = text("""
+SECONDS_UNTIL_NEXT = text(f"""
 -- Returns seconds until the next enrolment, message, batch, refresh or webhook is due; NULL when
 -- nothing waits. Changes nothing. Indexes as above.
 SELECT
@@ -88,6 +98,7 @@ SELECT
                 INNER JOIN crm.shops ON messages.shop_id = shops.shop_id
                 WHERE messages.state = 'queued'
                     AND messages.due_at <= :now + shops.clock_offset + :horizon
+                    AND NOT {IS_SILENT}
             ),
             (
                 SELECT min(batches.lease_until - clock_timestamp())
@@ -109,7 +120,7 @@ SELECT
 
 
 def orders_due(session: Session) -> bool:
-    """Whether something arrived from Shopify that has not been worked on."""
+    """Whether something arrived from Shopify or the provider that has not been worked on."""
     return bool(session.execute(ORDERS_DUE).scalar_one())
 
 

@@ -17,6 +17,7 @@ from activation.outbox.answers import complete
 from activation.outbox.batches import BEGIN_ATTEMPT, Held, dissolve, lock_open, release
 from activation.outbox.freeze import freeze_due
 from activation.outbox.members import judge, lock_frozen
+from activation.outbox.outage import is_silent
 from activation.outbox.recovery import claim_expired, give_up
 from activation.outbox.worker import Delivered, Outbox, SendReport
 from core.database import session_scope
@@ -58,6 +59,8 @@ def _next_batch(
     if not freezes:
         return None
     with session_scope(outbox.factory) as session:
+        if is_silent(session, shop_id):
+            return None
         frozen = freeze_due(
             session,
             shop_id,
@@ -133,8 +136,16 @@ def _begin(outbox: Outbox, held: Held) -> Held | Delivered:
 def _dissolve_unless_all_may_go(
     session: Session, held: Held, count: int, *, now: datetime
 ) -> Delivered | None:
-    """A member that is no longer frozen was moved by an event: the provider has it already."""
+    """A member that is no longer frozen was moved by an event: the provider has it already.
+
+    After an attempt that means it took this very request, whatever we made of its answer, and with
+    it all other members: their events will tell. Before the first it was an earlier request.
+    """
     members = lock_frozen(session, held.shop_id, held.batch_id)
+    if held.attempt and len(members) < count:
+        reason = "The provider took this request, though its answer did not say so."
+        unknown = give_up(session, held, reason=reason, now=now)
+        return Delivered(SendReport(unknown=unknown))
     decisions = judge(session, held.shop_id, members, now=now)
     may_go = [each for each in members if decisions[each.message_id] == Send(each.email or "")]
     if len(may_go) == count:

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from activation.events import MatchReport, Received, match_stored, receive
 from activation.provider.resend import ResendProvider
+from activation.work import orders_due
 from core.database import session_scope
 from core.models import DeliveryEvent, Message, Suppression
 from core.models.enums import EventState, MessageState, SkipReason, SuppressionReason
@@ -242,7 +243,7 @@ def test_an_event_without_tags_is_matched_by_the_providers_id_when_it_is_known(
 def test_what_matches_nothing_for_a_day_is_not_ours(world: World) -> None:
     tell(world, "email.delivered")
     tell(world, "email.delivered", {"tags": {"shop_id": "1", "send_id": "9" * 30}})
-    assert match_stored(world.factory, clock=world.clock) == MatchReport(waiting=2)
+    assert match_stored(world.factory, clock=world.clock) == MatchReport()
     world.execute("UPDATE crm.delivery_events SET received_at = received_at - interval '25 hours'")
     assert match_stored(world.factory, clock=world.clock) == MatchReport(unmatched=2)
     assert match_stored(world.factory, clock=world.clock) == MatchReport()
@@ -283,3 +284,76 @@ def test_old_suppressions_are_not_doubled(world: World, sent: Message) -> None:
         tell(world, "email.complained", message=sent)
         world.clock.advance(timedelta(hours=1))
     assert suppressions(world) == [("c1@example.com", SuppressionReason.COMPLAINT)]
+
+
+def store_unapplied(
+    world: World, kind: str, *, shop_id: object, send_id: object, event_id: str = "left"
+) -> None:
+    """As a web process leaves an event that dies between storing and applying it."""
+    world.execute(
+        "INSERT INTO crm.delivery_events (provider, event_id, event_type, occurred_at, state, body)"
+        " VALUES ('resend', :event_id, :kind, :now, 'stored', CAST(:body AS jsonb))",
+        event_id=event_id,
+        kind=kind,
+        now=world.now,
+        body=orjson.dumps(
+            {"data": {"email_id": "elsewhere", "tags": {"shop_id": shop_id, "send_id": send_id}}}
+        ).decode(),
+    )
+
+
+def orders_are_due(world: World) -> bool:
+    with session_scope(world.factory) as session:
+        return orders_due(session)
+
+
+@pytest.mark.requirement("AUTO-06")
+def test_an_event_that_was_stored_and_not_applied_starts_a_run(world: World, sent: Message) -> None:
+    """No sensor looked for it: it waited until something else happened to be due."""
+    assert not orders_are_due(world)
+    store_unapplied(world, "email.bounced", shop_id=str(sent.shop_id), send_id=str(sent.message_id))
+    assert orders_are_due(world)
+    world.run_cleanly()
+    assert world.message().state is MessageState.BOUNCED
+    assert not orders_are_due(world)
+
+
+@pytest.mark.requirement("AUTO-06", "EMAIL-01")
+def test_a_stored_complaint_holds_before_the_next_mail_leaves(world: World, sent: Message) -> None:
+    """Events were applied after sending: whoever had complained got one more mail."""
+    store_unapplied(
+        world, "email.complained", shop_id=str(sent.shop_id), send_id=str(sent.message_id)
+    )
+    world.add_customer(2, email="c1@example.com")
+    world.place_order(2)
+    world.run_cleanly()
+    assert world.messages()[-1].skip_reason is SkipReason.SUPPRESSED
+    assert len(world.provider.accepted) == 1
+
+
+@pytest.mark.parametrize(
+    ("shop_id", "send_id"),
+    [("548380009000", "1"), ("1", "9" * 30), ("99", "1"), (1, 1), (["1"], ["1"]), (None, None)],
+)
+def test_events_of_other_programs_neither_stop_ours_nor_start_runs(
+    world: World, sent: Message, shop_id: object, send_id: object
+) -> None:
+    """Another program may send through the same account and tag its mails as it likes. A number too
+    big for our shop ids failed the whole stage at every run, and five hundred waiting events hid
+    the ones behind them for a day.
+    """
+    for number in range(3):
+        store_unapplied(
+            world, "email.sent", shop_id=shop_id, send_id=send_id, event_id=f"foreign {number}"
+        )
+    assert not orders_are_due(world)
+    store_unapplied(
+        world, "email.delivered", shop_id=str(sent.shop_id), send_id=str(sent.message_id)
+    )
+    assert match_stored(world.factory, clock=world.clock, limit=2) == MatchReport(matched=1)
+    assert world.message().state is MessageState.DELIVERED
+    assert not orders_are_due(world)
+    world.execute("UPDATE crm.delivery_events SET received_at = received_at - interval '25 hours'")
+    assert orders_are_due(world)
+    world.run_cleanly()
+    assert not orders_are_due(world)

@@ -6,10 +6,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
+from activation.provider import ProviderAnswer, Unreachable
+from activation.work import steps_due
 from core.database import session_scope
 from core.models import DeliveryAttempt, SendPace
 from core.models.enums import AttemptOutcome, BatchState, DeferReason, MessageState, SkipReason
 from tests.activation import fake_provider as fake
+from tests.activation.fake_provider import FakeProvider
 from tests.activation.world import World, mails
 
 
@@ -254,6 +257,64 @@ def test_an_outage_is_tried_with_one_batch_and_not_with_all(world: World) -> Non
     world.run_cleanly(batch_size=3)
     assert len(world.provider.calls) == 1
     assert world.states().count("queued") == 4
+
+
+@pytest.mark.requirement("AUTO-05")
+def test_run_after_run_an_outage_is_tried_with_one_batch(world: World) -> None:
+    """Sensors start a run every few seconds while messages are due. Each of these runs used to
+    freeze one batch more: within an hour of outage 720 batches were out of reach of any unsubscribe
+    and on their way to being given up.
+    """
+    world.provider.faults = [fake.drop] * 10
+    world.buyers(range(1, 8))
+    for _ in range(3):
+        world.run_cleanly(batch_size=3)
+    assert len(world.provider.calls) == len(world.batches()) == 1
+    assert world.states().count("queued") == 4
+    with session_scope(world.factory) as session:
+        assert not steps_due(session, now=world.now)  # nor does a sensor start any of them
+    world.provider.faults.clear()
+    retry(world)
+    world.assert_each_sent_once(range(1, 8))
+
+
+@pytest.mark.requirement("AUTO-05")
+def test_a_batch_that_alone_gets_no_answer_holds_up_others_for_a_minute(world: World) -> None:
+    """Its next try may be ten minutes off; what is due must not wait for that."""
+    world.provider.faults = [fake.drop]
+    world.buyers([1, 2])
+    world.run_cleanly(batch_size=1)
+    world.execute(
+        "UPDATE crm.message_batches SET next_attempt_at = clock_timestamp() + interval '10 min',"
+        " lease_until = clock_timestamp() + interval '10 min'"
+    )
+    world.run_cleanly(batch_size=1)
+    assert world.provider.addresses() == []
+    world.execute("UPDATE crm.delivery_attempts SET finished_at = finished_at - interval '61 s'")
+    with session_scope(world.factory) as session:
+        assert steps_due(session, now=world.now)
+    world.run_cleanly(batch_size=1)
+    assert world.provider.addresses() == ["c2@example.com"]
+
+
+@pytest.mark.requirement("AUTO-05")
+def test_an_event_about_one_member_says_that_the_others_were_taken_too(world: World) -> None:
+    """A request that was thought never to have left was accepted whole. An event moved one member
+    on; the batch came apart for it and the other member was sent again under a new key.
+    """
+
+    def accept_unseen(provider: FakeProvider, body: bytes, key: str) -> ProviderAnswer:
+        provider.take(body, key)
+        return Unreachable("ProxyError")
+
+    world.provider.faults = [accept_unseen]
+    world.buyers([1, 2])
+    world.run_cleanly()
+    world.execute("UPDATE crm.messages SET state = 'sent' WHERE customer_id = 1")
+    retry(world)
+    world.run_cleanly()
+    assert sorted(world.provider.addresses()) == ["c1@example.com", "c2@example.com"]
+    assert world.states() == ["sent", "unknown"]  # until its own event comes
 
 
 @pytest.mark.requirement("AUTO-05")
