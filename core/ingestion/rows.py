@@ -4,19 +4,16 @@ A row is a tuple of PostgreSQL's text input or None, in the order of the column 
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
 from core.shopify import gid
-from core.shopify.shapes import Customer, Order, OrderLine, reference_number
+from core.shopify.shapes import Customer, Order, OrderLine, check_moment, reference_number
 
 Row = tuple[str | None, ...]
 Columns = Sequence[tuple[str, str]]
-
-EARLIEST_YEAR: Final = 1000
-LATEST_YEAR: Final = 9998
 
 CUSTOMER_COLUMNS: Final[Columns] = (
     ("customer_id", "bigint"),
@@ -134,12 +131,11 @@ def line_row(line: OrderLine, order_id: int) -> Row:
 
 
 def moment_text(moment: datetime | None) -> str | None:
-    """Raises ValueError at the ends of Python's calendar, where another offset falls off it."""
+    """In UTC: PostgreSQL reads no offset beyond 15:59. Raises ValueError for an absurd year."""
     if moment is None:
         return None
-    if not EARLIEST_YEAR <= moment.year <= LATEST_YEAR:
-        raise ValueError(f"not a time we can keep: the year {moment.year}")
-    return moment.isoformat()
+    check_moment(moment)
+    return moment.astimezone(UTC).isoformat()
 
 
 def flag_text(flag: bool | None) -> str | None:  # noqa: FBT001 - the value itself
@@ -174,14 +170,15 @@ def _escaped(value: str) -> str:
 def records(rows: Iterable[Row], columns: Columns) -> str:
     """The rows as JSON for jsonb_to_recordset."""
     names = [name for name, _ in columns]
-    clean = (
-        {
-            name: value.replace("\x00", "") if value else value
-            for name, value in zip(names, row, strict=True)
-        }
-        for row in rows
-    )
+    clean = ({name: _clean(value) for name, value in zip(names, row, strict=True)} for row in rows)
     return msgspec.json.encode(list(clean)).decode()
+
+
+def _clean(value: str | None) -> str | None:
+    """Without NUL; half a surrogate pair, which an answer of Shopify's may spell, becomes `?`."""
+    if value is None or value.isprintable():
+        return value
+    return value.replace("\x00", "").encode(errors="replace").decode()
 
 
 def recordset(parameter: str, alias: str, columns: Columns) -> str:

@@ -10,7 +10,8 @@ def parse(gid: str) -> tuple[str, int]:
     """("Order", 123) of gid://shopify/Order/123. Raises ValueError for anything else."""
     head, _, tail = gid.rpartition("/")
     kind = head.removeprefix(PREFIX)
-    if kind == head or not kind or "/" in kind or not (tail.isascii() and tail.isdigit()):
+    is_kind = kind != head and kind.isascii() and kind.isalnum()
+    if not is_kind or not (tail.isascii() and tail.isdigit()):
         raise ValueError(f"not a Shopify id: {gid[:80]!r}")
     number = int(tail)
     if not 0 < number <= LARGEST:

@@ -17,8 +17,15 @@ from core.shopify import gid
 Moment = Annotated[datetime, Meta(tz=True)]
 Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 
-# Sixteen digits before the point is what NUMERIC(20, 4) holds.
-_AMOUNT: Final = re.compile(r"-?\d{1,16}(\.\d{1,30})?")
+# NUMERIC(20, 4) holds sixteen digits before the point; of thirteen, a customer's sum of a thousand
+# orders still fits, and rounding up never needs one more.
+AMOUNT_DIGITS: Final = 13
+_AMOUNT: Final = re.compile(rf"-?\d{{1,{AMOUNT_DIGITS}}}(\.\d{{1,30}})?")
+
+# RFC 5321: 64 before the @, 255 after. An index cannot hold much more.
+LONGEST_ADDRESS: Final = 320
+EARLIEST_YEAR: Final = 1000
+LATEST_YEAR: Final = 9998
 
 MarketingState = Literal[
     "SUBSCRIBED", "NOT_SUBSCRIBED", "PENDING", "UNSUBSCRIBED", "INVALID", "REDACTED"
@@ -53,6 +60,9 @@ class EmailAddress(Node):
     marketing_opt_in_level: str | None = None
     marketing_updated_at: Moment | None = None
     valid_format: bool | None = None
+
+    def __post_init__(self) -> None:
+        check_address(self.email_address)
 
 
 class PhoneNumber(Node):
@@ -131,6 +141,18 @@ def check_amount(text: str) -> None:
     """Raises ValueError unless `text` is a decimal that the tables hold."""
     if not _AMOUNT.fullmatch(text):
         raise ValueError(f"not an amount: {text[:40]!r}")
+
+
+def check_address(text: str | None) -> None:
+    """Raises ValueError for an address longer than any can be."""
+    if text is not None and len(text) > LONGEST_ADDRESS:
+        raise ValueError(f"not an email address: {len(text)} characters")
+
+
+def check_moment(moment: datetime) -> None:
+    """Raises ValueError at the ends of Python's calendar, where another offset falls off it."""
+    if not EARLIEST_YEAR <= moment.year <= LATEST_YEAR:
+        raise ValueError(f"not a time we can keep: the year {moment.year}")
 
 
 def reference_number(reference: Reference | None, kind: str) -> int | None:

@@ -226,10 +226,23 @@ def test_a_topic_without_use_is_kept_as_ignored(post: Post, rows: Rows, topic: s
         (order_body(11, 5, updated_at="never"), "orders/updated", "updated_at"),
         (order_body(11, 5, created_at="0001-01-01T00:00:00+14:00"), "orders/paid", "out of range"),
         (order_body(11, 5, processed_at="0900-01-01T00:00:00Z"), "orders/paid", "the year 900"),
+        # In a time zone east of UTC this one was stored and could not be read back: the refreshes
+        # of all shops stood still.
+        (
+            customer_body(5) | {"updated_at": "9999-12-31T23:59:59Z"},
+            "customers/update",
+            "the year 9999",
+        ),
         ({"order_id": "11"}, "refunds/create", "`order_id` is not an id"),
         ({"order_id": True}, "refunds/create", "`order_id` is not an id"),
         ({"order_edit": None}, "orders/edited", "`order_edit.order_id` is not an id"),
         (order_body(11, 5, shop_id=SHOP_NUMBER + 1), "orders/create", "another shop"),
+        # Python makes no number of this text: it was taken for a bug of ours, and tried again.
+        (
+            order_body(11, 5, order_status_url=f"https://tea.example/{'9' * 5000}/orders/a"),
+            "orders/create",
+            "another shop",
+        ),
         ({"shop_domain": "evil\x00.myshopify.com"}, "app/uninstalled", "another shop"),
         (
             order_body(11, 5, order_status_url="https://evil.myshopify.com/7/orders/a"),

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -224,6 +225,9 @@ def test_a_state_older_than_the_one_a_webhook_told_is_not_the_answer(
         {"id": "gid://shopify/Customer/6"},
         customer_node(6) | {"defaultEmailAddress": {"marketingState": "MAYBE"}},
         customer_node(6, createdAt="0001-01-01T00:00:00Z"),
+        # The database refused so long an address: none of the batch was ever settled.
+        customer_node(6)
+        | {"defaultEmailAddress": {"emailAddress": "é" * 3000, "marketingState": "SUBSCRIBED"}},
     ],
 )
 def test_an_answer_that_cannot_be_used_holds_up_no_other(
@@ -235,6 +239,25 @@ def test_an_answer_that_cannot_be_used_holds_up_no_other(
     [(object_id, _, error, _)] = rows(WAITING)
     assert object_id == 6
     assert "cannot be used" in str(error)
+
+
+def test_half_a_character_in_a_name_holds_up_no_other(
+    ask: Ask, refresh: Refresh, fake: FakeShopify, rows: Rows
+) -> None:
+    """JSON can spell half of a surrogate pair, which no database takes: the batch was read again
+    and again, and none of its customers ever got a consent."""
+    nodes = [customer_node(5), customer_node(6, firstName="A\ud83d", tags=["\udc00"])]
+    answer = json.dumps({"data": {"nodes": nodes}})
+    fake.before.append(
+        lambda request: (
+            httpx.Response(200, text=answer) if b"nodes(ids" in request.content else None
+        )
+    )
+    ask(ObjectType.CUSTOMER, 5, 6)
+    assert refresh() == RefreshReport(claimed=2, read=2)
+    assert rows("SELECT first_name, tags FROM raw_shopify.customers WHERE customer_id = 6") == [
+        ("A?", ["?"])
+    ]
 
 
 def test_a_call_names_at_most_250_customers_and_few_orders(

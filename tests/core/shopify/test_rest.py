@@ -112,6 +112,10 @@ def test_an_embedded_customer_without_times_counts_as_older_than_anything() -> N
     assert found.customer.created_at == HALF_PAST_ELEVEN
 
 
+# A Decimal that raises as soon as it is added to anything.
+SIGNALLING = {"transactions": [{"kind": "refund", "status": "success", "amount": "sNaN"}]}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -124,6 +128,10 @@ def test_an_embedded_customer_without_times_counts_as_older_than_anything() -> N
         ({"current_total_price_set": None, "current_total_price": None}, "a total is missing"),
         ({"total_price_set": None, "total_price": "NaN"}, "not an amount"),
         ({"total_price_set": None, "total_price": "1e400"}, "not an amount"),
+        # Written out, as it was, this is ten megabytes of zeros; with one more 9, a gigabyte.
+        ({"total_price_set": None, "total_price": "1e-9999999"}, "not an amount: '1E-9999999'"),
+        ({"refunds": [SIGNALLING]}, "InvalidOperation"),
+        ({"customer": {"id": 5, "email": "é" * 3000}}, "not an email address"),
         ({"line_items": [{"title": "x"}]}, "quantity"),
         ({"line_items": 5}, "line_items"),
         ({"customer": {"email": "a@b.example"}}, "the Customer has no id"),
