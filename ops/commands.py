@@ -95,14 +95,14 @@ def status(environ: Environ) -> dict[str, Any]:
     processes = []
     for name, program in programs_of(world).items():
         info = states.get(name)
-        state = info["statename"] if info else "STOPPED"
+        pid = info["pid"] if info else 0
         processes.append(
             {
                 "name": name,
-                "state": state.lower(),
-                "pid": info["pid"] if info and info["pid"] else None,
-                "seconds_up": info["now"] - info["start"] if info and info["pid"] else None,
-                "works": state == "RUNNING" and program.ready(),
+                "state": info["statename"].lower() if info else "stopped",
+                "pid": pid or None,
+                "seconds_up": info["now"] - info["start"] if info and pid else None,
+                "works": pid > 0 and program.works(pid),
             }
         )
     return {

@@ -2,13 +2,18 @@
 
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
 from core.errors import PermanentError
 
 LOOPBACK: Final = "127.0.0.1"
 _SEARCHED: Final = 100
+_TCP_LISTEN: Final = "0A"
+# gRPC listens on 127.0.0.1 by a socket of the second kind.
+_SOCKET_TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
 class Service(StrEnum):
@@ -91,6 +96,34 @@ def accepts(port: int, *, timeout: float = 0.5) -> bool:
             return True
     except OSError:
         return False
+
+
+def is_listening(pid: int, port: int) -> bool:
+    """Whether this very process listens on the port; where there is no /proc, whether any does."""
+    tables = [table for table in _SOCKET_TABLES if table.exists()]
+    if not tables:
+        return accepts(port)
+    wanted = {f"socket:[{inode}]" for table in tables for inode in _listening(table, port)}
+    return not wanted.isdisjoint(_open_files(pid))
+
+
+def _listening(table: Path, port: int) -> set[str]:
+    """The inodes of the sockets that listen on the port."""
+    rows = [line.split() for line in table.read_text().splitlines()[1:]]
+    return {
+        row[9]
+        for row in rows
+        if row[3] == _TCP_LISTEN and row[1].rpartition(":")[2] == f"{port:04X}"
+    }
+
+
+def _open_files(pid: int) -> set[str]:
+    found = set()
+    with suppress(OSError):  # the process is gone
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):  # that file is closed meanwhile
+                found.add(str(entry.readlink()))
+    return found
 
 
 def pick_free() -> int:

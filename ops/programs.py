@@ -80,6 +80,7 @@ def _postgres(world: World) -> Program:
         directory=cluster.folder,
         user=cluster.account.name if cluster.account else None,
         ready=cluster.accepts_connections,
+        port=cluster.port,
         stop_signal="INT",  # fast shutdown: open transactions are rolled back, nothing is lost
     )
 
@@ -95,6 +96,7 @@ def _sandbox(world: World) -> Program:
         ],
         environment=world.sandbox_environment(),
         ready=lambda: _answers(f"{world.address(Service.SANDBOX)}/healthz"),
+        port=port,
     )
 
 
@@ -108,6 +110,7 @@ def _web(world: World) -> Program:
         ],
         environment=world.application_environment(),
         ready=lambda: _answers(f"{world.address(Service.WEB)}/healthz"),
+        port=world.ports[Service.WEB],
     )
 
 
@@ -124,6 +127,7 @@ def _code_location(world: World, service: Service, name: str) -> Program:
         ],
         environment=world.code_location_environment(),
         ready=lambda: accepts(port),
+        port=port,
     )
 
 
@@ -138,6 +142,7 @@ def _dagster_webserver(world: World) -> Program:
         ],
         environment=world.dagster_environment(),
         ready=lambda: _answers(f"{address}/server_info"),
+        port=world.ports[Service.DAGSTER],
     )
 
 

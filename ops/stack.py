@@ -16,7 +16,7 @@ from ops.dagster_api import DagsterApi
 from ops.databases import open_engine, prepare_databases
 from ops.home import Home, known_kind
 from ops.orphans import stop_orphans
-from ops.ports import Service
+from ops.ports import Service, accepts
 from ops.programs import (
     POSTGRES,
     START_ORDER,
@@ -147,20 +147,26 @@ class Stack:
         while waiting:
             states = self.supervisor.states()
             for name, program in list(waiting.items()):
-                state = states[name]["statename"] if name in states else "GONE"
-                seconds = time.monotonic() - started
-                self._give_up_if_hopeless(name, state, seconds)
-                if state in {"STARTING", "RUNNING"} and program.ready():
+                info = states.get(name)
+                state = info["statename"] if info else "GONE"
+                self._give_up_if_hopeless(program, state, time.monotonic() - started)
+                if info and state in {"STARTING", "RUNNING"} and program.works(info["pid"]):
                     del waiting[name]
                     self._progress.say(f"{name}: ready")
             time.sleep(0.1)
 
-    def _give_up_if_hopeless(self, name: str, state: str, seconds: float) -> None:
-        failing = state in {"BACKOFF", "EXITED", "UNKNOWN", "GONE"} and seconds > _HOPELESS_SECONDS
-        if state == "FATAL" or failing or seconds > START_SECONDS:
+    def _give_up_if_hopeless(self, program: Program, state: str, seconds: float) -> None:
+        is_down = state in {"BACKOFF", "EXITED", "FATAL", "UNKNOWN", "GONE"}
+        if is_down and program.port and accepts(program.port):
             raise TransientError(
-                f"{name} did not come up within {seconds:.0f} s ({state.lower()}). The end of "
-                f"{self.world.home.logs / name}.log:\n{self.log_tail(name)}"
+                f"{program.name}: another program took port {program.port} meanwhile. Start again."
+            )
+        failing = is_down and seconds > _HOPELESS_SECONDS
+        if state == "FATAL" or failing or seconds > START_SECONDS:
+            log = self.world.home.logs / f"{program.name}.log"
+            raise TransientError(
+                f"{program.name} did not come up within {seconds:.0f} s ({state.lower()}). The end "
+                f"of {log}:\n{self.log_tail(program.name)}"
             )
 
 

@@ -20,6 +20,7 @@ from supervisor.xmlrpc import SupervisorTransport
 from core.errors import PermanentError, TransientError
 from core.paths import PROJECT_ROOT
 from ops.home import Home
+from ops.ports import is_listening
 
 # The kernel allows 107 bytes for a socket's path; supervisord binds `<path>.<pid>` first.
 _LONGEST_SOCKET: Final = 95
@@ -30,16 +31,24 @@ _GONE: Final = (OSError, xmlrpc.client.Error)
 
 @dataclass(frozen=True)
 class Program:
-    """One process under supervision; `ready` tells whether it does its work yet."""
+    """One process under supervision.
+
+    `ready` tells whether it does its work yet, `port` where it listens.
+    """
 
     name: str
     command: list[str]
     ready: Callable[[], bool]
+    port: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     directory: Path = PROJECT_ROOT
     user: str | None = None
     stop_signal: str = "TERM"
     stop_seconds: int = STOP_SECONDS
+
+    def works(self, pid: int) -> bool:
+        """Whether this process, and not a stranger on its port, does the work."""
+        return (self.port is None or is_listening(pid, self.port)) and self.ready()
 
 
 class ProcessInfo(TypedDict):

@@ -1,10 +1,12 @@
+import os
 import socket
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from core.errors import PermanentError
-from ops.ports import LOOPBACK, Service, choose_ports, free_ports, is_free
+from ops.ports import LOOPBACK, Service, choose_ports, free_ports, is_free, is_listening
 
 
 @pytest.fixture
@@ -44,3 +46,13 @@ def test_a_port_nobody_asked_for_moves_on_when_a_stranger_has_it(taken: int) -> 
 
 def test_free_ports_differ_from_each_other() -> None:
     assert len(set(free_ports().values())) == len(Service)
+
+
+def test_a_stranger_on_the_port_is_not_taken_for_our_process(taken: int) -> None:
+    # Two installations that started together each took the other's sandbox for their own.
+    stranger = subprocess.Popen(["sleep", "60"])
+    assert is_listening(os.getpid(), taken)
+    assert not is_listening(stranger.pid, taken)
+    assert not is_listening(os.getpid(), int(free_ports()["ECOMCRM_PORT_WEB"]))
+    stranger.kill()
+    stranger.wait()
