@@ -13,7 +13,7 @@ from typing import Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import case, delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -184,12 +184,25 @@ def count_login_attempt(
 
 
 def forget_login_attempts(session: Session, *, email: str, network: str, clock: Clock) -> None:
-    """After a success: forget this address and network, and everything that is long ago."""
+    """After a success: forget this address and network, and everything that is long ago.
+
+    The network's count loses this attempt alone, so that neither an office full of people runs
+    into the brake nor a guesser gets rid of it by logging in to an account of their own.
+    """
     long_ago = clock.now() - ATTEMPTS_FORGOTTEN_AFTER
     session.execute(
         delete(LoginAttempt).where(
             (LoginAttempt.attempt_key == _attempt_key(email, network))
             | (LoginAttempt.attempted_at < long_ago)
+        )
+    )
+    left = LoginAttempt.attempt_count - 1
+    session.execute(
+        update(LoginAttempt)
+        .where(LoginAttempt.attempt_key == _attempt_key("", network))
+        .values(
+            attempt_count=left,
+            blocked_until=case((left >= FREE_ATTEMPTS_PER_NETWORK, LoginAttempt.blocked_until)),
         )
     )
 

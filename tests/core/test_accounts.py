@@ -176,6 +176,29 @@ def test_a_success_forgets_the_failures_before_it(session: Session, clock: Movab
     assert [attempt(session, clock) for _ in range(5)] == [None] * 5
 
 
+def test_logging_in_often_from_one_network_is_not_braked(
+    session: Session, clock: MovableClock
+) -> None:
+    """Successes counted as guesses: fifty logins from one office, or through one proxy, shut out
+    everybody there as long as somebody tried once an hour."""
+    for _ in range(60):
+        assert attempt(session, clock) is None
+        accounts.forget_login_attempts(
+            session, email="ada@example.com", network=NETWORK, clock=clock
+        )
+
+
+def test_a_guesser_who_logs_in_to_an_account_of_their_own_stays_braked(
+    session: Session, clock: MovableClock
+) -> None:
+    for number in range(48):
+        assert attempt(session, clock, email=f"a{number}@example.com") is None
+    assert attempt(session, clock, email="own@example.com") is None
+    accounts.forget_login_attempts(session, email="own@example.com", network=NETWORK, clock=clock)
+    waits = [attempt(session, clock, email=f"b{number}@example.com") for number in range(3)]
+    assert waits == [None, None, timedelta(seconds=30)]
+
+
 def test_failures_are_forgotten_after_an_hour(session: Session, clock: MovableClock) -> None:
     for _ in range(5):
         attempt(session, clock)

@@ -129,3 +129,25 @@ def test_a_malformed_login_repeats_nothing_of_it(app: FastAPI, shop: Shop) -> No
         response = client.post("/login", data=form, headers=HTML)
     assert response.status_code == 422
     assert "xxx" not in response.text
+
+
+@pytest.mark.parametrize("field", ["email", "password", "csrf_token"])
+@pytest.mark.parametrize("value", ["a\x00b", "\\ud83d"])
+def test_a_login_with_what_is_no_text_is_refused(
+    client: TestClient, shop: Shop, field: str, value: str
+) -> None:
+    """A NUL, or half a character (which a charset of the sender's choice can spell), broke in the
+    database, in the hash or in the page: a 500 and a stack trace for anybody who sent one."""
+    parts = login_form(client) | {field: value}
+    body = "".join(
+        f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{part}\r\n'
+        for name, part in parts.items()
+    )
+    kind = "multipart/form-data; boundary=x; charset=unicode_escape"
+    response = client.post("/login", content=f"{body}--x--\r\n", headers={"content-type": kind})
+    assert response.status_code == 422
+
+
+def test_a_token_that_is_not_ascii_is_as_wrong_as_any(client: TestClient, shop: Shop) -> None:
+    """`compare_digest` takes no such text: it was a 500."""
+    assert client.post("/login", data=login_form(client) | {"csrf_token": "é"}).status_code == 403

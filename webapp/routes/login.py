@@ -15,6 +15,7 @@ from webapp.rendering import render
 from webapp.services import Services
 from webapp.sessions import (
     CheckedViewer,
+    FormText,
     ServicesOf,
     clear_session_cookie,
     is_login_form,
@@ -40,9 +41,9 @@ def show_login(request: Request, services: ServicesOf) -> Response:
 def log_in(
     request: Request,
     services: ServicesOf,
-    email: Annotated[str, Form(max_length=320)] = "",
-    password: Annotated[str, Form(max_length=1024)] = "",
-    csrf_token: Annotated[str, Form()] = "",
+    email: Annotated[FormText, Form(max_length=320)] = "",
+    password: Annotated[FormText, Form(max_length=1024)] = "",
+    csrf_token: FormText = "",
 ) -> Response:
     """303 to the overview; 401 for wrong credentials; 429 with Retry-After for too many."""
     if not is_login_form(request, services, csrf_token):
