@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from core.clock import Clock, OffsetClock
 from core.errors import PermanentError
+from core.ingestion import statistics
 from core.models import Shop
 from core.secrets import SecretBox
 from core.settings import Settings
@@ -36,6 +37,7 @@ def connect_shop(
     """Ask Shopify who this is and what the app may read, and keep it; connecting again updates.
 
     The client secret is stored encrypted; after a change the former one stays valid for webhooks.
+    When the shop's currency has changed, everybody's statistics are computed anew.
     Raises PermanentError when the credentials belong to another shop.
     """
     answer = client.execute(load("shop"))
@@ -49,6 +51,7 @@ def connect_shop(
     if shop is None:
         shop = Shop(domain=client.domain, is_sandbox=is_sandbox, created_at=clock.now())
         session.add(shop)
+    is_other_currency = shop.currency not in (None, about["currencyCode"])
     shop.shopify_id = gid.number(about["id"], "Shop")
     shop.name = about["name"]
     shop.currency = about["currencyCode"]
@@ -57,6 +60,10 @@ def connect_shop(
     shop.client_id = client.client_id
     _keep_secret(shop, client.client_secret.get_secret_value(), SecretBox(settings.secret_key))
     session.flush()
+    if is_other_currency:
+        statistics.recompute_all(
+            session, shop.shop_id, touched_at=business_clock(shop, clock).now()
+        )
     return shop
 
 

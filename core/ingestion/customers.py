@@ -33,34 +33,25 @@ def apply_bulk(session: Session, shop_id: int) -> None:
 def apply_webhook(session: Session, shop_id: int, customer: WebhookCustomer) -> bool:
     """A customer as a webhook tells it: never consent or tags (shopify.md §4.3).
 
-    True when the consent must be read: it is not known, or the customer moved and the consent
-    may have moved with it.
+    True when the customer must be read: the consent is not known, or the customer moved and the
+    consent may have moved with it, or two states bear one time and only Shopify knows the later.
     """
-    moved = session.execute(
-        statement("upsert_webhook_customer"),
-        {
-            "shop_id": shop_id,
-            "customer_id": customer.customer_id,
-            "email": customer.email,
-            "first_name": customer.first_name,
-            "last_name": customer.last_name,
-            "phone": customer.phone,
-            "created_at": customer.created_at,
-            "updated_at": customer.updated_at,
-        },
-    ).scalar_one_or_none()
-    return moved is not None or _consent_is_unknown(session, shop_id, customer.customer_id)
+    told = {
+        "shop_id": shop_id,
+        "customer_id": customer.customer_id,
+        "email": customer.email,
+        "first_name": customer.first_name,
+        "last_name": customer.last_name,
+        "phone": customer.phone,
+        "created_at": customer.created_at,
+        "updated_at": customer.updated_at,
+    }
+    moved = session.execute(statement("upsert_webhook_customer"), told).scalar_one_or_none()
+    return moved is not None or _is_contested(session, told)
 
 
-def _consent_is_unknown(session: Session, shop_id: int, customer_id: int) -> bool:
-    found = session.execute(
-        text(
-            "SELECT consent_state IS NULL FROM raw_shopify.customers"
-            " WHERE shop_id = :shop_id AND customer_id = :customer_id"
-        ),
-        {"shop_id": shop_id, "customer_id": customer_id},
-    )
-    return bool(found.scalar_one())
+def _is_contested(session: Session, told: dict[str, object]) -> bool:
+    return bool(session.execute(statement("contested_customer"), told).scalar_one())
 
 
 def held_versions(

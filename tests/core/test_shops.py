@@ -1,17 +1,30 @@
 from datetime import timedelta
+from decimal import Decimal
 
 import httpx
+import msgspec
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core import shops
 from core.clock import MovableClock
 from core.errors import PermanentError
-from core.models import Shop
+from core.ingestion import orders, statistics
+from core.ingestion.rows import order_row
+from core.models import CustomerStatistics, Shop
 from core.secrets import SecretBox
 from core.settings import Settings
-from tests.fixtures.shopify import CLIENT_SECRET, DOMAIN, SHOP_NUMBER, FakeShopify, graphql
+from core.shopify.shapes import Order
+from tests.fixtures.shopify import (
+    CLIENT_SECRET,
+    DOMAIN,
+    SHOP_NUMBER,
+    FakeShopify,
+    graphql,
+    order_node,
+)
 
 ADDRESS = "https://crm.example/webhooks/shopify"
 
@@ -54,6 +67,24 @@ def test_connecting_again_updates_and_keeps_the_former_secret_for_webhooks(
     assert box.decrypt(again.client_secret_encrypted) == CLIENT_SECRET
     assert again.previous_client_secret_encrypted is not None
     assert box.decrypt(again.previous_client_secret_encrypted) == "the one before"
+
+
+def test_another_currency_of_the_shop_moves_everybodys_sums(
+    session: Session, settings: Settings, clock: MovableClock
+) -> None:
+    """No order changed, so no sync touched the sums: they stayed as they were for ever, and the
+    data gate, which compares them with the orders, held every score back."""
+    shop = connect(session, settings, clock, FakeShopify())
+    row = order_row(msgspec.convert(order_node(11, 5), Order))
+    orders.apply_few(session, shop.shop_id, [row], [], at=clock.now())
+    shop.currency = "USD"  # as it was when the shop was connected first
+    statistics.recompute_all(session, shop.shop_id, touched_at=clock.now())
+    spent = select(CustomerStatistics.total_spent)
+    assert session.scalars(spent).all() == [Decimal(0)]
+    connect(session, settings, clock, FakeShopify())
+    assert shop.currency == "EUR"
+    assert session.scalars(spent).all() == [Decimal(10)]
+    assert statistics.mismatches(session, shop.shop_id) == 0
 
 
 def test_credentials_of_another_shop_are_refused(

@@ -202,6 +202,21 @@ def test_a_customer_webhook_moves_names_but_never_consent_or_tags(
 
 
 @pytest.mark.requirement("SHOP-06")
+def test_two_states_of_a_customer_within_one_second_are_settled_by_asking_shopify(
+    post: Post, rows: Rows
+) -> None:
+    """The second one was passed over in silence: an address that was changed twice stayed wrong,
+    and mail went to it, until the nightly sync."""
+    requests = "DELETE FROM raw_shopify.refresh_requests RETURNING object_type, object_id"
+    post(customer_body(5), "customers/update")
+    rows("UPDATE raw_shopify.customers SET consent_state = 'SUBSCRIBED' RETURNING 1")
+    rows(requests)
+    post(customer_body(5) | {"phone": None}, "customers/update")
+    assert rows(requests) == []
+    post(customer_body(5) | {"email": "other@example.com"}, "customers/update")
+    assert rows(requests) == [("Customer", 5)]
+
+
 def test_an_older_customer_in_an_order_changes_nothing(post: Post, rows: Rows) -> None:
     post(customer_body(5, first_name="Now", updated_at="2026-11-20T12:00:00Z"), "customers/update")
     post(order_body(11, 5))
