@@ -184,6 +184,10 @@ class _Run:
             # The statement and its parameters hold customers' data; the class and code do not.
             code = getattr(error.orig, "sqlstate", None)
             self._note(stage, shop_id, f"database: {type(error.orig).__name__} {code}")
+        except Exception as error:
+            # A bug of ours that one shop's data brings out must not stop the mail of all others.
+            log.exception("An error of EcomCRM itself.")
+            self._note(stage, shop_id, f"an error of EcomCRM itself: {type(error).__name__}")
         return 0
 
     def _note(self, stage: str, shop_id: int | None, message: str) -> None:

@@ -96,6 +96,30 @@ def test_a_failure_in_one_shop_is_told_and_stops_no_other(world: World) -> None:
 
 
 @pytest.mark.requirement("PIPE-01")
+def test_a_bug_that_one_shop_brings_out_stops_no_other(world: World) -> None:
+    """Only errors that we had thought of were caught: any other ended the run, and so did the next
+    one five seconds later, before any shop behind that one had its turn.
+    """
+    other = world.add_shop()
+    world.switch_welcome_on(shop_id=other)
+    world.buyers([1])
+    world.add_customer(2, shop_id=other)
+    world.place_order(2, shop_id=other)
+    calls = iter([ValueError("not thought of")])
+
+    def fail_once() -> None:
+        for error in calls:
+            raise error
+
+    world.provider.before_call = fail_once
+    report = world.run()
+    [failure] = report.failures
+    assert (failure.stage, failure.shop_id) == ("send", world.shop_id)
+    assert failure.message == "an error of EcomCRM itself: ValueError"
+    assert world.provider.addresses() == ["c2@example.com"]
+
+
+@pytest.mark.requirement("PIPE-01")
 def test_a_database_error_is_told_without_the_customers_data(world: World) -> None:
     world.buyers([1])
     world.execute("ALTER VIEW marts.customer_segments RENAME TO away")
