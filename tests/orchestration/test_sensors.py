@@ -1,4 +1,5 @@
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
@@ -8,6 +9,7 @@ from activation.liveness import hold
 from core.models import CustomerStatistics, Shop
 from core.settings import Settings
 from orchestration.activation.defs.delivery.sensors import due_step_sensor, new_order_sensor
+from orchestration.platform.defs.ingestion.sensors import new_shop_sensor
 from orchestration.shared.runtime import Runtime
 
 pytestmark = pytest.mark.usefixtures("process_environment")
@@ -35,6 +37,7 @@ def touch_a_customer(session: Session) -> None:
         first_sync_started_at=NOON,
         first_sync_completed_at=NOON,
         baseline_at=NOON,
+        created_at=NOON - timedelta(days=365),
     )
     session.add(shop)
     session.flush()
@@ -61,6 +64,25 @@ def test_no_second_run_is_launched_while_one_is_at_work(
     assert isinstance(result, dg.SkipReason)
     # The lock goes with its connection: whoever died holding it keeps nobody out.
     assert isinstance(new_order_sensor(context), dg.RunRequest)
+
+
+def test_a_first_sync_that_cannot_start_is_not_started_every_half_minute(
+    context: dg.SensorEvaluationContext, session: Session
+) -> None:
+    """With a secret that cannot be decrypted, say, a run dies before it has written a sync run: the
+    sensor asked for another at every tick, for ever. Dagster starts one run per run key.
+    """
+    touch_a_customer(session)
+    keys = {each.run_key for each in [*_first_syncs(context), *_first_syncs(context)]}
+    assert None not in keys
+    assert len(keys) <= 2  # one an hour; the test may see the hour change
+
+
+def _first_syncs(context: dg.SensorEvaluationContext) -> Sequence[dg.RunRequest]:
+    result = new_shop_sensor(context)
+    assert isinstance(result, dg.SensorResult)
+    assert result.run_requests
+    return list(result.run_requests)
 
 
 def test_due_steps_are_not_due_in_an_empty_shop(context: dg.SensorEvaluationContext) -> None:

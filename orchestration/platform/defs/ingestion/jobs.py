@@ -2,11 +2,10 @@
 
 import dagster as dg
 
-from orchestration.platform.defs.ingestion.assets import shopify_raw, shops_partitions
+from orchestration.platform.defs.ingestion.assets import shopify_raw
 
 sync_shop = dg.define_asset_job(
     "sync_shop",
     selection=dg.AssetSelection.assets(shopify_raw),
-    partitions_def=shops_partitions,
     description="Read a shop's customers and orders from Shopify by bulk operations.",
 )

@@ -1,6 +1,6 @@
 """A shop that was connected and never read is read without anyone asking."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from sqlalchemy import exists, func, select
@@ -31,7 +31,11 @@ def new_shop_sensor(runtime: Runtime) -> dg.SensorResult | dg.SkipReason:
         domains = list(session.scalars(never_synced))
     if not domains:
         return dg.SkipReason("Every connected shop has been synced.")
+    # A run that fails before it has anything to sync leaves no trace of itself in the database.
+    hour = datetime.now(UTC).strftime("%Y-%m-%dT%H")
     return dg.SensorResult(
-        run_requests=[dg.RunRequest(partition_key=domain) for domain in domains],
+        run_requests=[
+            dg.RunRequest(partition_key=domain, run_key=f"{domain} {hour}") for domain in domains
+        ],
         dynamic_partitions_requests=[shops_partitions.build_add_request(domains)],
     )
