@@ -1,6 +1,6 @@
 """Customers into `raw_shopify`: whole from bulk files and reads, partial from webhooks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -50,7 +50,7 @@ def apply_webhook(session: Session, shop_id: int, customer: WebhookCustomer) -> 
     return moved is not None or _is_contested(session, told)
 
 
-def _is_contested(session: Session, told: dict[str, object]) -> bool:
+def _is_contested(session: Session, told: Mapping[str, object]) -> bool:
     return bool(session.execute(statement("contested_customer"), told).scalar_one())
 
 
