@@ -1,6 +1,7 @@
 """Who is in which segment: accepted boundaries become membership changes."""
 
 import dagster as dg
+from sqlalchemy.exc import DBAPIError
 
 from activation.scoring import ScoringReport, decide_and_apply
 from core.database import session_scope
@@ -34,10 +35,14 @@ def segment_memberships(
                 now=business_clock(shop, runtime.clock).now(),
                 run_id=context.run_id,
             )
+        # One shop's trouble must not keep the others from their segments.
         except EcomCRMError as error:
-            # One shop's trouble must not keep the others from their segments.
             context.log.exception("%s", shop.domain)
             failures[shop.domain] = str(error)
+        except DBAPIError as error:
+            # Its words may hold customers' data; the class does not.
+            failures[shop.domain] = f"database: {type(error.orig).__name__}"
+            context.log.error("%s: %s", shop.domain, failures[shop.domain])  # noqa: TRY400
     for domain, report in reports.items():
         if report.reason:
             context.log.warning("%s: boundaries held: %s", domain, report.reason)
