@@ -17,6 +17,7 @@ from sandbox.config import Config
 from sandbox.control import Control, Missing
 from sandbox.deliverer import Deliverer
 from sandbox.faults import Faults, UnknownKnobError
+from sandbox.front import Front
 from sandbox.http import BadRequestError, Call, NotInSandboxError, reply, threaded
 from sandbox.mailbox import Mailbox
 from sandbox.outbox import RESEND, SHOPIFY
@@ -116,9 +117,10 @@ def _resend(world: World) -> list[BaseRoute]:
 
 
 def _pages(world: World) -> list[BaseRoute]:
-    mailbox = Mailbox(world)
+    front, mailbox = Front(world), Mailbox(world)
     return [
-        Route("/", threaded(mailbox.index), methods=["GET"]),
+        Route("/", threaded(front.index), methods=["GET"]),
+        Route("/orders", _loopback_only(front.place_order), methods=["GET", "POST"]),
         Route("/mailbox", threaded(mailbox.list), methods=["GET"]),
         Route("/mailbox/{id}", threaded(mailbox.mail), methods=["GET"]),
         Route("/mailbox/{id}/html", threaded(mailbox.html), methods=["GET"]),

@@ -3,7 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,16 @@ Body = dict[str, Any]
 
 
 class Missing(Exception):  # noqa: N818 - an answer, 404
-    """The shop named in the path is not loaded."""
+    """The shop that was named is not loaded."""
+
+
+@contextmanager
+def open_shop(world: World, domain: str) -> Iterator[shopkeeper.Shop]:
+    """One transaction in the shop; the deliverer is woken after it. Raises Missing."""
+    with world.store.write() as db:
+        row = _shop_row(db, domain)
+        yield shopkeeper.Shop(db=db, row=row, version=world.api_version, now=world.clock.now())
+    world.deliverer.wake()
 
 
 class Control:
@@ -72,14 +81,8 @@ class Control:
 
     # ------------------------------------------------------------------ what happens in a shop
 
-    @contextmanager
-    def _shop(self, call: Call) -> Iterator[shopkeeper.Shop]:
-        """One transaction in the shop of the path; the deliverer is woken after it."""
-        with self._world.store.write() as db:
-            row = _shop_row(db, call)
-            version, now = self._world.api_version, self._world.clock.now()
-            yield shopkeeper.Shop(db=db, row=row, version=version, now=now)
-        self._world.deliverer.wake()
+    def _shop(self, call: Call) -> AbstractContextManager[shopkeeper.Shop]:
+        return open_shop(self._world, call.params["shop"])
 
     def place_order(self, call: Call) -> Response:
         asked = json_object(call.body)
@@ -130,7 +133,7 @@ class Control:
             raise BadRequestError("since must be given: from when first orders are owed a mail")
         tag = _tag(call.query.get("tag"))
         with self._world.store.snapshot() as db:
-            shop = _shop_row(db, call)["shop"]
+            shop = _shop_row(db, call.params["shop"])["shop"]
             return reply(welcome_verdict(db, shop, since=since, tag=tag).report())
 
     def faults(self, call: Call) -> Response:
@@ -208,12 +211,12 @@ def _customer(given: Any) -> Buyer | int | None:
     return Buyer(**{**given, "consent": _one_of("customer.consent", state, MARKETING_STATES)})
 
 
-def _shop_row(db: sqlite3.Connection, call: Call) -> sqlite3.Row:
+def _shop_row(db: sqlite3.Connection, domain: str) -> sqlite3.Row:
     row: sqlite3.Row | None = db.execute(
-        "select * from shops where domain = ?", [call.params["shop"]]
+        "select * from shops where domain = ?", [domain]
     ).fetchone()
     if row is None:
-        raise Missing(f"no shop {call.params['shop']} is loaded")
+        raise Missing(f"no shop {domain} is loaded")
     return row
 
 

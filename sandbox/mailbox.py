@@ -2,25 +2,18 @@
 
 import re
 import sqlite3
-from pathlib import Path
 from typing import Any
 
 import orjson
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
 from sandbox.clock import postgres_stamp, utc_millis
 from sandbox.http import Call
+from sandbox.pages import render_page
 from sandbox.resend.reading import last_event
 from sandbox.world import World
 
 PAGE = 50
-TEMPLATES = Path(__file__).parent / "templates"
-# The pages load nothing from anywhere; a mail may show inline styles and embedded images only.
-PAGE_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'"
-)
 MAIL_POLICY = (
     "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; "
     "style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
@@ -33,19 +26,6 @@ class Mailbox:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._templates = Environment(
-            loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
-        )
-
-    def index(self, _call: Call) -> Response:
-        with self._world.store.read() as db:
-            shops = [dict(row) for row in db.execute(_SHOPS)]
-            mails = db.execute("select count(*) from emails").fetchone()[0]
-            states = dict(db.execute("select state, count(*) from deliveries group by state"))
-        changed = self._world.faults.changed()
-        return self._page(
-            "index.html", shops=shops, mails=mails, states=states, faults=changed, here="index"
-        )
 
     def list(self, call: Call) -> Response:
         """Newest first, 50 a page; `q` looks in subject and addresses."""
@@ -57,7 +37,7 @@ class Mailbox:
             rows = db.execute(_MAILS, [f"%{_like(text)}%", PAGE + 1, (page - 1) * PAGE]).fetchall()
             mails = [_listed(db, row, now) for row in rows[:PAGE]]
             total = db.execute("select count(*) from emails").fetchone()[0]
-        return self._page(
+        return render_page(
             "list.html",
             mails=mails,
             total=total,
@@ -71,9 +51,9 @@ class Mailbox:
         with self._world.store.read() as db:
             row = _row(db, call.params["id"])
             if row is None:
-                return self._page("missing.html", status=404, here="mailbox")
+                return render_page("missing.html", status=404, here="mailbox")
             mail = _shown(db, row, self._world.clock.now())
-        return self._page("mail.html", mail=mail, here="mailbox")
+        return render_page("mail.html", mail=mail, here="mailbox")
 
     def html(self, call: Call) -> Response:
         """The mail's own HTML, on a route that lets it do nothing."""
@@ -84,22 +64,7 @@ class Mailbox:
         headers = {"Content-Security-Policy": MAIL_POLICY, "X-Content-Type-Options": "nosniff"}
         return HTMLResponse(_opening_links_elsewhere(row["html"]), headers=headers)
 
-    def _page(self, template: str, *, status: int = 200, **context: Any) -> Response:
-        text = self._templates.get_template(template).render(context)
-        headers = {
-            "Content-Security-Policy": PAGE_POLICY,
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-        }
-        return HTMLResponse(text, status, headers)
 
-
-_SHOPS = """
-select domain, name, currency, time_zone,
-       (select count(*) from customers where customers.shop = shops.shop) as customers,
-       (select count(*) from orders where orders.shop = shops.shop) as orders,
-       (select count(*) from subscriptions where subscriptions.shop = shops.shop) as webhooks
-from shops order by domain"""
 _MAILS = """
 select * from emails
 where subject like ?1 escape '!' or exists (
