@@ -152,6 +152,7 @@ SAMPLES: tuple[Template, ...] = (
     replace(FIGURES, segments=(), note=None),
     replace(FIGURES, figures=(replace(FIGURES.figures[0], value=None, trend=None),)),
     replace(FIGURES, empty=None, figures=(replace(FIGURES.figures[0], trend=None),)),
+    replace(FIGURES, segments=(replace(FIGURES.segments[0], change=""),)),
     MESSAGES,
     replace(MESSAGES, messages=()),
     replace(MESSAGES, messages=(replace(MESSAGES.messages[0], is_written=False, reason=None),)),
@@ -201,6 +202,18 @@ def test_every_page_and_part_renders_whole_and_escaped(sample: Template) -> None
     balance.feed(html)
     assert balance.open == []
     assert MARK not in html
+
+
+def test_a_column_without_any_value_is_left_out() -> None:
+    # A new shop's segments had an empty last column, its title glued to the one before.
+    compared = FIGURES.segments[0]
+    first_week = replace(compared, change="")
+    assert "7 days" in render(replace(FIGURES, segments=(first_week, compared)))
+    html = render(replace(FIGURES, segments=(first_week, first_week)))
+    assert "7 days" not in html
+    assert "change" not in html
+    head, _, body = html.partition("<tbody>")
+    assert len(re.findall(r"<t[hd]\b", head)) * 2 == len(re.findall(r"<t[hd]\b", body))
 
 
 def test_every_context_has_a_sample() -> None:
