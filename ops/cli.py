@@ -25,9 +25,11 @@ app = typer.Typer(
 )
 db_app = typer.Typer(help="The database.", no_args_is_help=True)
 sandbox_app = typer.Typer(help="The stand-in for Shopify and Resend.", no_args_is_help=True)
+flows_app = typer.Typer(help="Flows of the connected shops.", no_args_is_help=True)
 setup_app = typer.Typer(help="Single steps of the set-up; others run them.", no_args_is_help=True)
 app.add_typer(db_app, name="db")
 app.add_typer(sandbox_app, name="sandbox")
+app.add_typer(flows_app, name="flows")
 app.add_typer(setup_app, name="setup")
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON line on stdout.")]
@@ -36,6 +38,10 @@ Data = Annotated[
     Path | None,
     typer.Option(help="A shop folder to play instead of the generated shop.", exists=True),
 ]
+
+
+Shop = Annotated[str | None, typer.Option(help="Domain; default: every shop.")]
+Flow = Annotated[str, typer.Argument(help="Its key, such as welcome.")]
 
 
 @app.command()
@@ -87,7 +93,7 @@ def smoke(*, data: Data = None) -> None:
 @app.command()
 def sync(
     *,
-    shop: Annotated[str | None, typer.Option(help="Domain; default: every shop.")] = None,
+    shop: Shop = None,
     full: Annotated[bool, typer.Option("--full", help="Everything, not only changes.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -119,6 +125,37 @@ def db_url(
         _print_json({"url": url, "read_only": read_only})
     else:
         print(url)
+
+
+@flows_app.command("list")
+def flows_list(*, shop: Shop = None, as_json: AsJson = False) -> None:
+    """Show the flows and whether they are on."""
+    report = commands.flow_list(_environ(), shop=shop)
+    if as_json:
+        _print_json({"flows": report})
+        return
+    for flow in report:
+        state = "on " if flow["is_on"] else "off"
+        print(f"{state}  {flow['key']}  {flow['shop']}  delay {flow['delay_seconds']} s")
+
+
+@flows_app.command("on")
+def flows_on(
+    *,
+    flow: Flow,
+    shop: Shop = None,
+    delay_minutes: Annotated[
+        float | None, typer.Option(min=0, help="Wait before its first mail; default: as it is.")
+    ] = None,
+) -> None:
+    """Switch a flow on: what happens from now on starts it."""
+    commands.flow_on(_environ(), flow=flow, shop=shop, delay_minutes=delay_minutes)
+
+
+@flows_app.command("off")
+def flows_off(*, flow: Flow, shop: Shop = None) -> None:
+    """Switch a flow off: nothing of it is sent from now on."""
+    commands.flow_off(_environ(), flow=flow, shop=shop)
 
 
 @sandbox_app.command("load")
@@ -166,7 +203,7 @@ def setup_manifest() -> None:
 def setup_owner(
     email: Annotated[str, typer.Argument(help="The address to log in with.")],
     *,
-    shop: Annotated[str | None, typer.Option(help="Domain; default: every shop.")] = None,
+    shop: Shop = None,
     new_password: Annotated[
         bool, typer.Option("--new-password", help="Replace the password that was lost.")
     ] = False,

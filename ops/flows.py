@@ -1,9 +1,9 @@
 """Switching flows on and off from the command line, until the pages can."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -34,6 +34,9 @@ class Flow:
     is_on: bool
     on_since: datetime | None
     delay_seconds: int
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"on_since": self.on_since and self.on_since.isoformat()}
 
 
 def flows_of(factory: SessionFactory, shop: str | None = None) -> list[Flow]:

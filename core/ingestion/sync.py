@@ -85,7 +85,8 @@ def run_sync(
             log.warning("Sync %d of shop %d failed: %s", sync_run_id, shop_id, type(error).__name__)
             runs.fail(factory, shop_id, sync_run_id, error=error, clock=clock)
             if isinstance(error, runs.DATABASE_ERRORS):
-                raise TransientError(runs.in_words(error)) from error
+                # The chain would carry the failing row, a customer, into Dagster's log.
+                raise TransientError(runs.in_words(error)) from None
             raise
         if kind is SyncKind.FULL:
             analyze(factory)

@@ -19,6 +19,7 @@ from ops.world import open_world
 
 COMMANDS = [
     *("demo", "up", "down", "status", "smoke", "sync", "rfm", "db url", "sandbox load"),
+    *("flows list", "flows on", "flows off"),
     *("sandbox generate", "sandbox uci", "setup schema", "setup manifest", "setup owner"),
 ]
 

@@ -3,6 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from activation.liveness import hold
@@ -10,6 +11,7 @@ from core.models import CustomerStatistics, Shop
 from core.settings import Settings
 from orchestration.activation.defs.delivery.sensors import due_step_sensor, new_order_sensor
 from orchestration.platform.defs.ingestion.sensors import new_shop_sensor
+from orchestration.platform.defs.segmentation.sensors import first_scores_sensor
 from orchestration.shared.runtime import Runtime
 
 pytestmark = pytest.mark.usefixtures("process_environment")
@@ -92,3 +94,19 @@ def test_due_steps_are_not_due_in_an_empty_shop(context: dg.SensorEvaluationCont
 def test_only_one_session_holds_the_lock(settings: Settings) -> None:
     with hold(settings.listen_url) as first, hold(settings.listen_url) as second:
         assert (first, second) == (True, False)
+
+
+def test_a_synced_shop_that_was_never_scored_is_scored(session: Session) -> None:
+    # A shop connected without `ecomcrm` had no segments, and no flow, until the next night.
+    context = dg.build_sensor_context(
+        instance=dg.DagsterInstance.ephemeral(), resources={"runtime": Runtime()}
+    )
+    assert isinstance(first_scores_sensor(context), dg.SkipReason)
+    touch_a_customer(session)
+    session.execute(update(Shop).values(baseline_at=None))
+    session.commit()
+    first = first_scores_sensor(context)
+    again = first_scores_sensor(context)
+    assert isinstance(first, dg.RunRequest)
+    assert isinstance(again, dg.RunRequest)
+    assert first.run_key == again.run_key

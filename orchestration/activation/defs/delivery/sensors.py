@@ -18,6 +18,10 @@ from orchestration.shared.runtime import Runtime
 # for that gap: a run that died in it must not keep others out for ever.
 STARTING = timedelta(seconds=20)
 
+# The daemon's loop turns every 5 s whatever is asked for; asking for 5 makes it skip a turn that
+# comes a moment early, and some ticks are 10 s apart.
+TICK_SECONDS = 1
+
 _OPEN = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -28,7 +32,7 @@ _OPEN = [
 
 @dg.sensor(
     job=run_activation,
-    minimum_interval_seconds=5,
+    minimum_interval_seconds=TICK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Orders, refresh requests or inbox retries are waiting.",
 )
@@ -40,7 +44,7 @@ def new_order_sensor(
 
 @dg.sensor(
     job=run_activation,
-    minimum_interval_seconds=5,
+    minimum_interval_seconds=TICK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="A step of an automation or a queued or unfinished message is due.",
 )
