@@ -3,7 +3,6 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
-from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from activation.liveness import hold
@@ -27,8 +26,8 @@ def context() -> dg.SensorEvaluationContext:
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
-def touch_a_customer(session: Session) -> None:
-    """In a shop whose first sync and membership baseline are complete."""
+def touch_a_customer(session: Session, *, baseline_at: datetime | None = NOON) -> None:
+    """In a shop whose first sync is complete, and its membership baseline unless None is given."""
     shop = Shop(
         domain="x.myshopify.com",
         name="X",
@@ -38,7 +37,7 @@ def touch_a_customer(session: Session) -> None:
         client_secret_encrypted="-",
         first_sync_started_at=NOON,
         first_sync_completed_at=NOON,
-        baseline_at=NOON,
+        baseline_at=baseline_at,
         created_at=NOON - timedelta(days=365),
     )
     session.add(shop)
@@ -102,9 +101,7 @@ def test_a_synced_shop_that_was_never_scored_is_scored(session: Session) -> None
         instance=dg.DagsterInstance.ephemeral(), resources={"runtime": Runtime()}
     )
     assert isinstance(first_scores_sensor(context), dg.SkipReason)
-    touch_a_customer(session)
-    session.execute(update(Shop).values(baseline_at=None))
-    session.commit()
+    touch_a_customer(session, baseline_at=None)
     first = first_scores_sensor(context)
     again = first_scores_sensor(context)
     assert isinstance(first, dg.RunRequest)
