@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+# Its pytest plug-in otherwise imports it at the very end, where CPython 3.11 can fail to compile it
+# after Dagster was loaded ("AST constructor recursion depth mismatch").
+import hypothesis  # noqa: F401
 import pytest
 from filelock import FileLock
 from sqlalchemy import Engine, create_engine

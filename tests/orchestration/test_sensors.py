@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -17,10 +17,9 @@ pytestmark = pytest.mark.usefixtures("process_environment")
 
 
 @pytest.fixture
-def context() -> dg.SensorEvaluationContext:
-    return dg.build_sensor_context(
-        instance=dg.DagsterInstance.ephemeral(), resources={"runtime": Runtime()}
-    )
+def context() -> Iterator[dg.SensorEvaluationContext]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield dg.build_sensor_context(instance=instance, resources={"runtime": Runtime()})
 
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -95,11 +94,10 @@ def test_only_one_session_holds_the_lock(settings: Settings) -> None:
         assert (first, second) == (True, False)
 
 
-def test_a_synced_shop_that_was_never_scored_is_scored(session: Session) -> None:
+def test_a_synced_shop_that_was_never_scored_is_scored(
+    context: dg.SensorEvaluationContext, session: Session
+) -> None:
     # A shop connected without `ecomcrm` had no segments, and no flow, until the next night.
-    context = dg.build_sensor_context(
-        instance=dg.DagsterInstance.ephemeral(), resources={"runtime": Runtime()}
-    )
     assert isinstance(first_scores_sensor(context), dg.SkipReason)
     touch_a_customer(session, baseline_at=None)
     first = first_scores_sensor(context)
