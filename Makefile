@@ -13,7 +13,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --system-certs --generate-hashes --no-e
 say = @printf '==> %s\n' $(1) >&2
 
 .PHONY: help setup demo up down status smoke test bench check lint types format manifest \
-	lock clean
+	migration lock clean
 
 help: ## List the commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,9 @@ format: $(DEV) ## Format the Python code and repair what can be.
 
 manifest: $(RUNTIME) ## Parse the dbt project where it changed.
 	@$(BIN)/ecomcrm setup manifest
+
+migration: $(DEV) ## Write a migration from changed models (NAME="add a column").
+	@PYTHONPATH=. $(BIN)/python scripts/new-migration "$(NAME)"
 
 lock: $(VENV) ## Pin all dependencies anew, with hashes and without index addresses.
 	$(COMPILE) --upgrade requirements/bootstrap.in -o requirements/bootstrap.txt

@@ -104,9 +104,8 @@ def _web(world: World) -> Program:
     return Program(
         name=WEB,
         command=[
-            *(sys.executable, "-m", "uvicorn", "webapp.app:create_app", "--factory"),
-            *("--host", LOOPBACK, "--port", str(world.ports[Service.WEB])),
-            *("--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "3"),
+            *(sys.executable, "-m", "webapp", "--host", LOOPBACK),
+            *("--port", str(world.ports[Service.WEB])),
         ],
         environment=world.application_environment(),
         ready=lambda: _answers(f"{world.address(Service.WEB)}/healthz"),
