@@ -5,7 +5,7 @@ that holds it.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import psycopg
@@ -47,4 +47,18 @@ def hold(listen_url: str) -> Iterator[bool]:
         options="-c client_connection_check_interval=1000",
     ) as connection:
         row = connection.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,)).fetchone()
-        yield bool(row and row[0])
+        alone = bool(row and row[0])
+        try:
+            yield alone
+        finally:
+            if alone:
+                _let_go(connection)
+
+
+def _let_go(connection: psycopg.Connection) -> None:
+    """Free the lock now: a closed connection's backend frees it only when it notices.
+
+    Meanwhile a sensor would see a run at work that is over. A connection that is lost has let go.
+    """
+    with suppress(psycopg.OperationalError):
+        connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
