@@ -8,6 +8,8 @@ from core.models.ingestion import (
     RefreshRequest,
     RejectedLine,
     SyncCursor,
+    SyncLogEntry,
+    SyncRequest,
     SyncRun,
 )
 from core.models.messages import (
@@ -18,8 +20,19 @@ from core.models.messages import (
     SendPace,
     Suppression,
 )
+from core.models.privacy import PrivacyRequest, WriteBack
 from core.models.segments import RfmRun, SegmentMembership
-from core.models.shopify import Customer, CustomerStatistics, Order, OrderLine
+from core.models.shopify import (
+    Checkout,
+    Customer,
+    CustomerMerge,
+    CustomerStatistics,
+    DeletedObject,
+    Order,
+    OrderLine,
+    Product,
+    Refund,
+)
 from core.models.shops import LoginAttempt, Shop, ShopMember, User, UserSession
 
 __all__ = [
@@ -29,8 +42,11 @@ __all__ = [
     "AutomationVersion",
     "Base",
     "BulkOperation",
+    "Checkout",
     "Customer",
+    "CustomerMerge",
     "CustomerStatistics",
+    "DeletedObject",
     "DeliveryAttempt",
     "DeliveryEvent",
     "Enrollment",
@@ -41,7 +57,10 @@ __all__ = [
     "Money",
     "Order",
     "OrderLine",
+    "PrivacyRequest",
+    "Product",
     "RefreshRequest",
+    "Refund",
     "RejectedLine",
     "RfmRun",
     "SegmentMembership",
@@ -50,7 +69,10 @@ __all__ = [
     "ShopMember",
     "Suppression",
     "SyncCursor",
+    "SyncLogEntry",
+    "SyncRequest",
     "SyncRun",
     "User",
     "UserSession",
+    "WriteBack",
 ]

@@ -17,6 +17,7 @@ class ConsentState(StrEnum):
 class SyncKind(StrEnum):
     FULL = "full"
     INCREMENTAL = "incremental"
+    RECONCILE = "reconcile"
 
 
 class SyncState(StrEnum):
@@ -25,11 +26,37 @@ class SyncState(StrEnum):
     FAILED = "failed"
 
 
+class SyncRequestState(StrEnum):
+    """A sync that a person asked for: waiting, given to Dagster, over."""
+
+    REQUESTED = "requested"
+    LAUNCHED = "launched"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class LogLevel(StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class BulkPurpose(StrEnum):
+    """What an operation's file is for: objects to load, or their ids to compare with ours."""
+
+    LOAD = "load"
+    COMPARE = "compare"
+
+
 class BulkState(StrEnum):
-    """Ours, beside Shopify's own status: what has become of the file."""
+    """Ours, beside Shopify's own status: what has become of the file.
+
+    `partial`: Shopify gave up, and what it had got done was loaded.
+    """
 
     SUBMITTED = "submitted"
     LOADED = "loaded"
+    PARTIAL = "partial"
     FAILED = "failed"
 
 
@@ -41,8 +68,12 @@ class InboxState(StrEnum):
 
 
 class ObjectType(StrEnum):
+    """The types of Shopify's ids that we read on their own."""
+
     CUSTOMER = "Customer"
     ORDER = "Order"
+    CHECKOUT = "AbandonedCheckout"
+    PRODUCT = "Product"
 
 
 class Segment(StrEnum):
@@ -147,3 +178,34 @@ class Role(StrEnum):
     OWNER = "owner"
     MARKETER = "marketer"
     ANALYST = "analyst"
+
+
+class PrivacyKind(StrEnum):
+    """The three compliance topics of Shopify."""
+
+    DATA_REQUEST = "data_request"
+    CUSTOMER_REDACT = "customer_redact"
+    SHOP_REDACT = "shop_redact"
+
+
+class PrivacyState(StrEnum):
+    PENDING = "pending"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class WriteBackKind(StrEnum):
+    """What is written to Shopify about a customer."""
+
+    ADD_TAG = "add_tag"
+    REMOVE_TAG = "remove_tag"
+    CONSENT = "consent"
+
+
+class WriteBackState(StrEnum):
+    """`superseded`: something later made it pointless before it was written."""
+
+    QUEUED = "queued"
+    DONE = "done"
+    SUPERSEDED = "superseded"
+    FAILED = "failed"

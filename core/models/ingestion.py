@@ -1,12 +1,22 @@
 """How Shopify's data reached us: sync runs, bulk operations, webhook inbox, refresh requests."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import BigInteger, ForeignKeyConstraint, Identity, Index, Integer, LargeBinary, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import RAW, Base, created, shop_key, value_enum
-from core.models.enums import BulkState, InboxState, ObjectType, SyncKind, SyncState
+from core.models.enums import (
+    BulkPurpose,
+    BulkState,
+    InboxState,
+    LogLevel,
+    ObjectType,
+    SyncKind,
+    SyncRequestState,
+    SyncState,
+)
 
 
 class SyncRun(Base):
@@ -28,9 +38,60 @@ class SyncRun(Base):
     customers_loaded: Mapped[int] = mapped_column(server_default=text("0"))
     orders_loaded: Mapped[int] = mapped_column(server_default=text("0"))
     order_lines_loaded: Mapped[int] = mapped_column(server_default=text("0"))
+    checkouts_loaded: Mapped[int] = mapped_column(server_default=text("0"))
+    products_loaded: Mapped[int] = mapped_column(server_default=text("0"))
+    objects_expected: Mapped[dict[str, Any] | None] = mapped_column(
+        doc="object type → how many Shopify says it has exported so far; grows while it exports"
+    )
     lines_rejected: Mapped[int] = mapped_column(server_default=text("0"))
     error: Mapped[str | None] = mapped_column(doc="in words, with what to do")
     warning: Mapped[str | None] = mapped_column(doc="what a completed sync cannot see, in words")
+    report: Mapped[dict[str, Any] | None] = mapped_column(
+        doc="of a reconciliation: what Shopify counts, what we hold, what was asked for anew"
+    )
+
+
+class SyncLogEntry(Base):
+    """One row per thing worth telling about a sync, in words a merchant understands."""
+
+    __tablename__ = "sync_log"
+    __table_args__ = (
+        Index("ix_sync_log__run", "shop_id", "sync_run_id", "sync_log_id"),
+        {"schema": RAW},
+    )
+
+    shop_id: Mapped[shop_key]
+    sync_log_id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    sync_run_id: Mapped[int]
+    at: Mapped[datetime]
+    level: Mapped[LogLevel] = mapped_column(value_enum(LogLevel, "level"))
+    object_type: Mapped[ObjectType | None] = mapped_column(value_enum(ObjectType, "object_type"))
+    message: Mapped[str]
+
+
+class SyncRequest(Base):
+    """One row per sync a person asked for; the page or command writes it, a sensor sees it."""
+
+    __tablename__ = "sync_requests"
+    __table_args__ = (
+        Index(
+            "ix_sync_requests__open",
+            "shop_id",
+            postgresql_where=text("state IN ('requested', 'launched')"),
+        ),
+        {"schema": RAW},
+    )
+
+    shop_id: Mapped[shop_key]
+    sync_request_id: Mapped[int] = mapped_column(Integer, Identity(always=True), primary_key=True)
+    kind: Mapped[SyncKind] = mapped_column(value_enum(SyncKind, "kind"))
+    state: Mapped[SyncRequestState] = mapped_column(value_enum(SyncRequestState, "state"))
+    requested_by: Mapped[str | None] = mapped_column(doc="who: `cli`, or `user:<user_id>`")
+    requested_at: Mapped[datetime] = mapped_column(doc="real time, as are the next two")
+    launched_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    run_id: Mapped[str | None] = mapped_column(doc="Dagster run that does it")
+    error: Mapped[str | None]
 
 
 class BulkOperation(Base):
@@ -49,8 +110,14 @@ class BulkOperation(Base):
     sync_run_id: Mapped[int] = mapped_column(Integer)
     object_type: Mapped[ObjectType] = mapped_column(value_enum(ObjectType, "object_type"))
     state: Mapped[BulkState] = mapped_column(value_enum(BulkState, "state"))
+    purpose: Mapped[BulkPurpose] = mapped_column(
+        value_enum(BulkPurpose, "purpose"), server_default=text("'load'")
+    )
     filter: Mapped[str] = mapped_column(doc="search text of the window; empty for everything")
     window_start: Mapped[datetime | None]
+    announced_at: Mapped[datetime | None] = mapped_column(
+        doc="real time at which the webhook bulk_operations/finish told of its end"
+    )
     api_version: Mapped[str]
     submitted_at: Mapped[datetime]
     shopify_status: Mapped[str | None]
@@ -62,7 +129,11 @@ class BulkOperation(Base):
 
 
 class SyncCursor(Base):
-    """One row per object type: everything Shopify changed before `updated_at` is here."""
+    """One row per object type: everything Shopify changed before (`updated_at`, id) is here.
+
+    `object_id` is not 0 only while a large export is read in parts: of the objects that changed at
+    `updated_at` those up to that id are here.
+    """
 
     __tablename__ = "sync_cursors"
     __table_args__ = ({"schema": RAW},)
@@ -72,6 +143,7 @@ class SyncCursor(Base):
         value_enum(ObjectType, "object_type"), primary_key=True
     )
     updated_at: Mapped[datetime]
+    object_id: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     sync_run_id: Mapped[int]
 
 

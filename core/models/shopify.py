@@ -2,12 +2,14 @@
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import ARRAY, BigInteger, Boolean, Computed, Index, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import RAW, Base, created, shop_key, value_enum
-from core.models.enums import ConsentState
+from core.models.enums import ConsentState, ObjectType
 
 # Which orders count, in one place: read by statistics, dbt and UI (docs/decisions/0004).
 # A zero total counts; a full refund is recognised by status or, where Shopify has not moved the
@@ -47,9 +49,16 @@ class Customer(Base):
     consent_level: Mapped[str | None]
     consent_updated_at: Mapped[datetime | None]
     has_valid_email: Mapped[bool | None]
+    reported_order_count: Mapped[int | None] = mapped_column(
+        doc="Shopify's own count; lags, a cross-check only"
+    )
+    reported_total_spent: Mapped[Decimal | None] = mapped_column(doc="likewise, in shop currency")
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
-    deleted_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None] = mapped_column(doc="hidden and never mailed from then on")
+    merged_into: Mapped[int | None] = mapped_column(
+        BigInteger, doc="the customer who was kept when Shopify merged this one away"
+    )
     loaded_at: Mapped[created]
 
 
@@ -108,6 +117,128 @@ class OrderLine(Base):
     current_quantity: Mapped[int]
     unit_price: Mapped[Decimal]
     currency: Mapped[str]
+
+
+class Refund(Base):
+    """One row per refund of an order: when how much went back."""
+
+    __tablename__ = "refunds"
+    __table_args__ = (
+        Index("ix_refunds__order", "shop_id", "order_id"),
+        Index("ix_refunds__processed", "shop_id", "processed_at"),
+        {"schema": RAW},
+    )
+
+    shop_id: Mapped[shop_key]
+    refund_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    order_id: Mapped[int] = mapped_column(BigInteger)
+    processed_at: Mapped[datetime]
+    amount: Mapped[Decimal] = mapped_column(doc="shop money")
+    currency: Mapped[str]
+
+
+class Checkout(Base):
+    """One row per checkout that got as far as an address, abandoned or completed.
+
+    GraphQL knows a checkout by id and address, webhooks by token and address: the token in the
+    address (`…/checkouts/ac/<token>/recover`) is what both have.
+    """
+
+    __tablename__ = "checkouts"
+    __table_args__ = (
+        Index("ix_checkouts__token", "shop_id", "token"),
+        Index("ix_checkouts__customer", "shop_id", "customer_id", "updated_at"),
+        Index("ix_checkouts__email", "shop_id", "email_normalized"),
+        Index("ix_checkouts__updated", "shop_id", "updated_at"),
+        {"schema": RAW},
+    )
+
+    shop_id: Mapped[shop_key]
+    checkout_key: Mapped[str] = mapped_column(
+        primary_key=True, doc="token in the recovery address, else the token"
+    )
+    checkout_id: Mapped[int | None] = mapped_column(BigInteger, doc="GraphQL's; webhooks lack it")
+    token: Mapped[str | None] = mapped_column(doc="as orders.checkout_token; GraphQL lacks it")
+    name: Mapped[str | None]
+    customer_id: Mapped[int | None] = mapped_column(BigInteger)
+    email: Mapped[str | None]
+    email_normalized: Mapped[str | None] = mapped_column(
+        Text, Computed("lower(btrim(email))", persisted=True)
+    )
+    phone: Mapped[str | None]
+    recovery_url: Mapped[str | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]
+    currency: Mapped[str]
+    total: Mapped[Decimal]
+    subtotal: Mapped[Decimal | None]
+    discount_codes: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    line_items: Mapped[list[dict[str, Any]]] = mapped_column(
+        JSONB,
+        server_default=text("'[]'"),
+        doc="title, variant_title, sku, product_id, quantity, unit_price (text) of each",
+    )
+    loaded_at: Mapped[created]
+
+
+class Product(Base):
+    """One row per product: what is needed to show a line item."""
+
+    __tablename__ = "products"
+    __table_args__ = ({"schema": RAW},)
+
+    shop_id: Mapped[shop_key]
+    product_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    title: Mapped[str]
+    handle: Mapped[str | None]
+    status: Mapped[str | None]
+    vendor: Mapped[str | None]
+    product_type: Mapped[str | None]
+    image_url: Mapped[str | None]
+    store_url: Mapped[str | None] = mapped_column(doc="NULL while not published")
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    loaded_at: Mapped[created]
+
+
+class DeletedObject(Base):
+    """One row per object that Shopify deleted and that must not come back with a late webhook.
+
+    Ids are never used again, so this is for ever.
+    """
+
+    __tablename__ = "deleted_objects"
+    __table_args__ = ({"schema": RAW},)
+
+    shop_id: Mapped[shop_key]
+    object_type: Mapped[ObjectType] = mapped_column(
+        value_enum(ObjectType, "object_type"), primary_key=True
+    )
+    object_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    deleted_at: Mapped[datetime]
+
+
+class CustomerMerge(Base):
+    """One row per customer that Shopify merged into another.
+
+    Orders and statistics follow in the transaction that writes this row; what activation holds
+    (memberships, enrollments, messages) follows in its next run, which sets `applied_at`.
+    """
+
+    __tablename__ = "customer_merges"
+    __table_args__ = (
+        Index("ix_customer_merges__open", "shop_id", postgresql_where=text("applied_at IS NULL")),
+        Index("ix_customer_merges__kept", "shop_id", "kept_customer_id"),
+        {"schema": RAW},
+    )
+
+    shop_id: Mapped[shop_key]
+    deleted_customer_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    kept_customer_id: Mapped[int] = mapped_column(BigInteger)
+    merged_at: Mapped[datetime]
+    applied_at: Mapped[datetime | None]
 
 
 class CustomerStatistics(Base):

@@ -45,6 +45,9 @@ class Shop(Base):
     previous_client_secret_encrypted: Mapped[str | None] = mapped_column(
         doc="accepted for webhooks during a rotation"
     )
+    previous_client_secret_until: Mapped[datetime | None] = mapped_column(
+        doc="real time after which the previous secret signs nothing any more"
+    )
     access_scopes: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
 
     sender_name: Mapped[str | None]
@@ -52,6 +55,14 @@ class Shop(Base):
     reply_to: Mapped[str | None]
     postal_address: Mapped[str | None] = mapped_column(doc="required in every commercial mail")
     accent_color: Mapped[str] = mapped_column(server_default=text("'#2f5d50'"))
+
+    uninstalled_at: Mapped[datetime | None] = mapped_column(
+        doc="the app was removed from the shop; nothing is read or sent until it is connected again"
+    )
+    webhooks_checked_at: Mapped[datetime | None] = mapped_column(doc="real time")
+    webhooks_problem: Mapped[str | None] = mapped_column(
+        doc="why some topics are not subscribed, in words"
+    )
 
     created_at: Mapped[created]
     first_sync_started_at: Mapped[datetime | None] = mapped_column(
