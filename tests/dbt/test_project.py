@@ -20,7 +20,8 @@ def test_a_full_build_passes_every_dbt_test(warehouse: Warehouse) -> None:
 def test_the_schemas_are_exactly_staging_intermediate_and_marts(warehouse: Warehouse) -> None:
     made = warehouse.scalar(
         "SELECT array_agg(nspname ORDER BY nspname) FROM pg_namespace WHERE nspname NOT LIKE"
-        " 'pg\\_%' AND nspname NOT IN ('information_schema', 'public', 'crm', 'raw_shopify')"
+        " 'pg\\_%' AND nspname NOT IN ('information_schema', 'public', 'crm', 'raw_shopify',"
+        " 'raw_shopify_staging')"
     )
     assert made == ["intermediate", "marts", "staging"]
 

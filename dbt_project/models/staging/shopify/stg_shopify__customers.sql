@@ -15,5 +15,8 @@ select
     deleted_at is not null as is_deleted,
     created_at,
     updated_at,
-    deleted_at
+    deleted_at,
+    reported_order_count,
+    reported_total_spent,
+    merged_into as merged_into_customer_id
 from {{ source('raw_shopify', 'customers') }}

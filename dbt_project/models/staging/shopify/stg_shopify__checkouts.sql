@@ -1,0 +1,23 @@
+select
+    shop_id,
+    checkout_key,
+    checkout_id,
+    token as checkout_token,
+    name as checkout_name,
+    customer_id,
+    email,
+    email_normalized,
+    phone,
+    recovery_url,
+    currency,
+    total,
+    subtotal,
+    discount_codes,
+    line_items,
+    completed_at is not null as is_completed,
+    deleted_at is not null as is_deleted,
+    created_at,
+    updated_at,
+    completed_at,
+    deleted_at
+from {{ source('raw_shopify', 'checkouts') }}
