@@ -77,6 +77,7 @@ DEFER_REASONS: Final = {
     DeferReason.NO_SENDER: "Waits for the shop's sender address",
     DeferReason.STALE_DATA: "Waits for fresh data",
     DeferReason.PROVIDER_PAUSED: "Waits: the mail provider is paused",
+    DeferReason.SHOP_DISCONNECTED: "Waits until the app is installed in the shop again",
 }
 
 

@@ -143,6 +143,7 @@ class DeferReason(StrEnum):
     NO_SENDER = "no_sender"
     STALE_DATA = "stale_data"
     PROVIDER_PAUSED = "provider_paused"
+    SHOP_DISCONNECTED = "shop_disconnected"
 
 
 class BatchState(StrEnum):

@@ -158,10 +158,21 @@ class DeliveryEvent(Base):
 
 
 class Suppression(Base):
-    """One row per address and reason; it belongs to the address and survives the customer."""
+    """One row per address and reason; it belongs to the address and survives the customer.
+
+    Of an erased person only keyed hashes stay, with the reason `erased` (core/ingestion/screen.py).
+    """
 
     __tablename__ = "suppressions"
-    __table_args__ = ({"schema": CRM},)
+    __table_args__ = (
+        Index(
+            "ix_suppressions__erased",
+            "shop_id",
+            "email_normalized",
+            postgresql_where=text("reason = 'erased'"),
+        ),
+        {"schema": CRM},
+    )
 
     shop_id: Mapped[shop_key] = mapped_column(ForeignKey(f"{CRM}.shops.shop_id"))
     email_normalized: Mapped[str] = mapped_column(primary_key=True)

@@ -34,21 +34,39 @@ WIDENED = (
 )
 
 
-def _allow(table: str, column: str, values: Sequence[str]) -> None:
+DEFER_REASONS = (
+    "consent_unknown",
+    "no_postal_address",
+    "no_sender",
+    "stale_data",
+    "provider_paused",
+)
+
+
+def _allow(table: str, column: str, values: Sequence[str], schema: str = "raw_shopify") -> None:
     """What the column may hold. NOT VALID first: the check of old rows then locks nobody out."""
     name = f"ck_{table}__{column}"
     listed = ", ".join(f"'{value}'" for value in values)
-    op.execute(f"ALTER TABLE raw_shopify.{table} DROP CONSTRAINT {name}")
+    op.execute(f"ALTER TABLE {schema}.{table} DROP CONSTRAINT {name}")
     op.execute(
-        f"ALTER TABLE raw_shopify.{table} ADD CONSTRAINT {name}"
+        f"ALTER TABLE {schema}.{table} ADD CONSTRAINT {name}"
         f" CHECK ({column} IN ({listed})) NOT VALID"
     )
-    op.execute(f"ALTER TABLE raw_shopify.{table} VALIDATE CONSTRAINT {name}")
+    op.execute(f"ALTER TABLE {schema}.{table} VALIDATE CONSTRAINT {name}")
 
 
 def upgrade() -> None:
     for table, column, _, values in WIDENED:
         _allow(table, column, values)
+    _allow("messages", "defer_reason", (*DEFER_REASONS, "shop_disconnected"), "crm")
+    op.create_index(
+        "ix_suppressions__erased",
+        "suppressions",
+        ["shop_id", "email_normalized"],
+        unique=False,
+        schema="crm",
+        postgresql_where=sa.text("reason = 'erased'"),
+    )
     op.create_table(
         "checkouts",
         sa.Column("shop_id", sa.Integer(), nullable=False),
@@ -527,6 +545,16 @@ def downgrade() -> None:
         listed = ", ".join(f"'{value}'" for value in values)
         op.execute(f"DELETE FROM raw_shopify.{table} WHERE {column} NOT IN ({listed})")
         _allow(table, column, values)
+    op.execute(
+        "UPDATE crm.messages SET defer_reason = NULL WHERE defer_reason = 'shop_disconnected'"
+    )
+    _allow("messages", "defer_reason", DEFER_REASONS, "crm")
+    op.drop_index(
+        "ix_suppressions__erased",
+        table_name="suppressions",
+        schema="crm",
+        postgresql_where=sa.text("reason = 'erased'"),
+    )
     op.drop_column("sync_runs", "report", schema="raw_shopify")
     op.drop_column("sync_runs", "objects_expected", schema="raw_shopify")
     op.drop_column("sync_runs", "products_loaded", schema="raw_shopify")
