@@ -1,30 +1,45 @@
 """The rows that say how a sync goes, and the lock that says whether one is alive."""
 
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from typing import Final
 
 import psycopg
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import select, text, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from core.clock import Clock
 from core.database import SessionFactory, session_scope
 from core.errors import EcomCRMError, TransientError
-from core.ingestion.staging import Counts
-from core.models import RejectedLine, Shop, SyncCursor, SyncRun
-from core.models.enums import ObjectType, SyncKind, SyncState
+from core.ingestion.sync_log import SyncLog
+from core.models import Shop, SyncRun
+from core.models.enums import SyncKind, SyncState
+from core.shops import business_clock
 
 log = logging.getLogger(__name__)
 
-PROGRESS_SECONDS: Final = 0.5
-REJECTS_AT_ONCE: Final = 200
-KEPT_OF_LINE: Final = 64 * 2**10
 DATABASE_ERRORS: Final = (SQLAlchemyError, psycopg.Error)  # COPY raises the driver's own
 GO_ON: Final = "Start it again: it goes on where it was."
+DIED: Final = "The process that ran this sync has died. The next sync goes on from there."
+
+# Whether somebody holds the shop's sync lock, without touching it: taking it, if only to look,
+# would turn away a sync that starts at this moment.
+IS_ALIVE = text("""
+-- Returns one boolean. Changes nothing. A two-part advisory key shows as classid and objid.
+SELECT EXISTS (
+    SELECT 1
+    FROM pg_locks
+    WHERE
+        locktype = 'advisory'
+        AND granted
+        AND objsubid = 2
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND classid::bigint = (hashtext('ecomcrm sync')::bigint & 4294967295)
+        AND objid::bigint = :shop_id
+)
+""")
 
 
 @contextmanager
@@ -58,7 +73,7 @@ def start(
 ) -> int:
     """Open a run under `only_one`: runs still called running have died. Returns its id.
 
-    The shop's first run fixes the instant before which orders are historical, before any is read.
+    The shop's first sync fixes the instant before which orders are historical, before any is read.
     """
     now = clock.now()
     with session_scope(factory) as session:
@@ -68,22 +83,21 @@ def start(
             .values(
                 state=SyncState.FAILED,
                 finished_at=now,
-                error="The process that ran this sync has died. The next sync went on from there.",
+                error=DIED,
             )
         )
-        session.execute(
-            update(Shop)
-            .where(Shop.shop_id == shop_id, Shop.first_sync_started_at.is_(None))
-            .values(first_sync_started_at=now)
-        )
-        scopes = session.scalars(select(Shop.access_scopes).where(Shop.shop_id == shop_id)).one()
+        if kind is not SyncKind.RECONCILE:
+            session.execute(
+                update(Shop)
+                .where(Shop.shop_id == shop_id, Shop.first_sync_started_at.is_(None))
+                .values(first_sync_started_at=now)
+            )
         run = SyncRun(
             shop_id=shop_id,
             kind=kind,
             state=SyncState.RUNNING,
             run_id=run_id,
             started_at=now,
-            warning=scope_warning(scopes),
         )
         session.add(run)
         session.flush()
@@ -100,19 +114,31 @@ def scope_warning(scopes: list[str]) -> str | None:
     )
 
 
-def complete(factory: SessionFactory, shop_id: int, sync_run_id: int, *, clock: Clock) -> None:
+def warn(factory: SessionFactory, shop_id: int, sync_run_id: int, words: str) -> None:
+    """Add to what a completed sync cannot see."""
+    with session_scope(factory) as session:
+        run = session.get_one(SyncRun, (shop_id, sync_run_id))
+        if words not in (run.warning or ""):
+            run.warning = f"{run.warning} {words}" if run.warning else words
+
+
+def complete(
+    factory: SessionFactory, shop_id: int, sync_run_id: int, *, kind: SyncKind, clock: Clock
+) -> None:
     now = clock.now()
     with session_scope(factory) as session:
         session.execute(
             update(SyncRun)
             .where(SyncRun.shop_id == shop_id, SyncRun.sync_run_id == sync_run_id)
-            .values(state=SyncState.COMPLETED, finished_at=now)
+            # Over a `failed` too: a sweep takes a sync whose lock connection was cut for dead.
+            .values(state=SyncState.COMPLETED, finished_at=now, error=None)
         )
-        session.execute(
-            update(Shop)
-            .where(Shop.shop_id == shop_id, Shop.first_sync_completed_at.is_(None))
-            .values(first_sync_completed_at=now)
-        )
+        if kind is not SyncKind.RECONCILE:
+            session.execute(
+                update(Shop)
+                .where(Shop.shop_id == shop_id, Shop.first_sync_completed_at.is_(None))
+                .values(first_sync_completed_at=now)
+            )
 
 
 def fail(
@@ -143,63 +169,109 @@ def in_words(error: BaseException) -> str:
     return f"An error of EcomCRM itself ({type(error).__name__}); the log has the details. {GO_ON}"
 
 
-def cursor_of(factory: SessionFactory, shop_id: int, object_type: ObjectType) -> datetime | None:
+def is_alive(session: Session, shop_id: int) -> bool:
+    """Whether a process holds the shop's sync lock."""
+    alive: bool = session.execute(IS_ALIVE, {"shop_id": shop_id}).scalar_one()
+    return alive
+
+
+def sweep_dead(factory: SessionFactory, *, clock: Clock) -> int:
+    """End as failed what is called running and whose process has died; returns how many.
+
+    A run's row is written and ended under the shop's lock: one that is called running while
+    nobody holds the lock is dead.
+    """
     with session_scope(factory) as session:
-        return session.scalars(
-            select(SyncCursor.updated_at).where(
-                SyncCursor.shop_id == shop_id, SyncCursor.object_type == object_type
+        called_running = session.execute(
+            select(SyncRun.shop_id, SyncRun.sync_run_id)
+            .where(SyncRun.state == SyncState.RUNNING)
+            .order_by(SyncRun.shop_id, SyncRun.sync_run_id)
+        ).all()
+    # Only now: a run that has ended meanwhile is no longer `running`, one that has begun is not
+    # in the list.
+    return sum(
+        _bury(factory, shop_id, sync_run_id, clock=clock) for shop_id, sync_run_id in called_running
+    )
+
+
+def _bury(factory: SessionFactory, shop_id: int, sync_run_id: int, *, clock: Clock) -> bool:
+    with session_scope(factory) as session:
+        if is_alive(session, shop_id):
+            return False
+        run = session.scalars(
+            select(SyncRun)
+            .where(
+                SyncRun.shop_id == shop_id,
+                SyncRun.sync_run_id == sync_run_id,
+                SyncRun.state == SyncState.RUNNING,
             )
+            .with_for_update()
         ).one_or_none()
+        if run is None:
+            return False
+        time = business_clock(session.get_one(Shop, shop_id), clock)
+        run.state, run.finished_at, run.error = SyncState.FAILED, time.now(), DIED
+    SyncLog(factory, shop_id, sync_run_id, time).error(DIED)
+    return True
 
 
-class LiveRun:
-    """What a running sync shows while it goes, in small transactions of its own."""
+def fail_run_of(
+    factory: SessionFactory,
+    run_id: str,
+    *,
+    words: str,
+    clock: Clock,
+    shop_id: int | None = None,
+    kind: SyncKind = SyncKind.INCREMENTAL,
+) -> None:
+    """The Dagster run `run_id` has failed; `words` say why. Repeating it changes nothing.
 
-    def __init__(
-        self, factory: SessionFactory, shop_id: int, sync_run_id: int, counts: Counts
-    ) -> None:
-        self._factory = factory
-        self._shop_id = shop_id
-        self._sync_run_id = sync_run_id
-        self._shown_at = 0.0
-        self._waiting: list[dict[str, object]] = []
-        self._counts = counts
-        self.rejected = 0
-
-    def progress(self) -> None:
-        """Show the counts, at most twice a second."""
-        if time.monotonic() - self._shown_at >= PROGRESS_SECONDS:
-            self.show()
-
-    def reject(self, object_type: ObjectType, number: int, line: bytes, reason: str) -> None:
-        self.rejected += 1
-        self._waiting.append(
-            {
-                "shop_id": self._shop_id,
-                "sync_run_id": self._sync_run_id,
-                "object_type": object_type,
-                "line_number": number,
-                "content": line[:KEPT_OF_LINE],
-                "error": reason,
-            }
+    A sync of it that is called running ends as failed. One that had ended keeps its outcome, and
+    its log says what became of the run. A run that failed before it began a sync gets a failed
+    one of its own where `shop_id` tells whose it would have been.
+    """
+    with session_scope(factory) as session:
+        found = session.execute(
+            select(SyncRun.shop_id, SyncRun.sync_run_id).where(SyncRun.run_id == run_id)
+        ).all()
+    for its_shop_id, sync_run_id in found:
+        _fail_with_run(factory, its_shop_id, sync_run_id, words=words, clock=clock)
+    if not found and shop_id is not None:
+        _failed_before_it_began(
+            factory, shop_id, run_id=run_id, kind=kind, words=words, clock=clock
         )
-        if len(self._waiting) >= REJECTS_AT_ONCE:
-            self.show()
 
-    def show(self) -> None:
-        """Write the counts and the rejected lines that wait."""
-        self._shown_at = time.monotonic()
-        with session_scope(self._factory) as session:
-            session.execute(
-                update(SyncRun)
-                .where(SyncRun.shop_id == self._shop_id, SyncRun.sync_run_id == self._sync_run_id)
-                .values(
-                    customers_loaded=self._counts.customers,
-                    orders_loaded=self._counts.orders,
-                    order_lines_loaded=self._counts.order_lines,
-                    lines_rejected=self.rejected,
-                )
-            )
-            if self._waiting:
-                session.execute(insert(RejectedLine), self._waiting)
-        self._waiting = []
+
+def _fail_with_run(
+    factory: SessionFactory, shop_id: int, sync_run_id: int, *, words: str, clock: Clock
+) -> None:
+    with session_scope(factory) as session:
+        run = session.get_one(SyncRun, (shop_id, sync_run_id), with_for_update=True)
+        time = business_clock(session.get_one(Shop, shop_id), clock)
+        if run.state is SyncState.RUNNING:
+            run.state, run.finished_at, run.error = SyncState.FAILED, time.now(), words
+        elif run.state is SyncState.COMPLETED:
+            words = f"The data is in, but the job that read it failed afterwards: {words}"
+            if words in (run.warning or ""):
+                return
+            run.warning = f"{run.warning} {words}" if run.warning else words
+        else:
+            return
+    SyncLog(factory, shop_id, sync_run_id, time).error(words)
+
+
+def _failed_before_it_began(
+    factory: SessionFactory, shop_id: int, *, run_id: str, kind: SyncKind, words: str, clock: Clock
+) -> None:
+    with session_scope(factory) as session:
+        now = business_clock(session.get_one(Shop, shop_id), clock).now()
+        run = SyncRun(
+            shop_id=shop_id,
+            kind=kind,
+            state=SyncState.FAILED,
+            run_id=run_id,
+            started_at=now,
+            finished_at=now,
+            error=words,
+        )
+        session.add(run)

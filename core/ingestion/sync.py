@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -22,6 +22,7 @@ from core.database import SessionFactory, session_scope
 from core.errors import PermanentError, TransientError
 from core.ingestion import customers, orders, runs
 from core.ingestion.bulk_file import BulkFile
+from core.ingestion.live import LiveRun
 from core.ingestion.operations import (
     Finished,
     OperationLostError,
@@ -29,9 +30,8 @@ from core.ingestion.operations import (
     Window,
     mark_loaded,
 )
-from core.ingestion.runs import LiveRun
 from core.ingestion.staging import Counts, stage_customers, stage_orders
-from core.models import BulkOperation, SyncCursor
+from core.models import BulkOperation, Shop, SyncCursor
 from core.models.enums import ObjectType, SyncKind
 from core.shopify.client import ShopifyClient
 
@@ -75,6 +75,10 @@ def run_sync(
     began = time.monotonic()
     with runs.only_one(factory, shop_id):
         sync_run_id = runs.start(factory, shop_id, kind=kind, run_id=run_id, clock=clock)
+        with session_scope(factory) as session:
+            words = runs.scope_warning(session.get_one(Shop, shop_id).access_scopes)
+        if words:
+            runs.warn(factory, shop_id, sync_run_id, words)
         counts = Counts()
         live = LiveRun(factory, shop_id, sync_run_id, counts)
         operations = Operations(factory, client, shop_id, sync_run_id, clock, sleep)
@@ -90,7 +94,7 @@ def run_sync(
             raise
         if kind is SyncKind.FULL:
             analyze(factory)
-        runs.complete(factory, shop_id, sync_run_id, clock=clock)
+        runs.complete(factory, shop_id, sync_run_id, kind=kind, clock=clock)
     return SyncReport(
         sync_run_id=sync_run_id,
         customers=counts.customers,
@@ -142,7 +146,7 @@ class _Sync:
     def _window(self, object_type: ObjectType) -> Window:
         if self.kind is SyncKind.FULL:
             return Window()
-        cursor = runs.cursor_of(self.factory, self.operations.shop_id, object_type)
+        cursor = cursor_of(self.factory, self.operations.shop_id, object_type)
         return Window(cursor - OVERLAP if cursor else None)
 
     def _load_surely(self, operation: BulkOperation) -> None:
@@ -204,6 +208,15 @@ class _Sync:
             sync_run_id=self.operations.sync_run_id,
         )
         mark_loaded(session, operation, finished, lines_read=lines_read, at=now)
+
+
+def cursor_of(factory: SessionFactory, shop_id: int, object_type: ObjectType) -> datetime | None:
+    with session_scope(factory) as session:
+        return session.scalars(
+            select(SyncCursor.updated_at).where(
+                SyncCursor.shop_id == shop_id, SyncCursor.object_type == object_type
+            )
+        ).one_or_none()
 
 
 def move_cursor(
