@@ -196,8 +196,9 @@ class _Run:
         self._report.failures.append(StageFailure(stage, shop_id, message))
 
     def _shops(self) -> list[Shop]:
+        """Those we may work for: of a shop that removed the app nothing is moved on."""
         with session_scope(self._cycle.factory) as session:
-            return all_shops(session)
+            return [shop for shop in all_shops(session) if shop.uninstalled_at is None]
 
     def _refresh(self) -> int:
         done = refresh.refresh_due(
@@ -270,7 +271,13 @@ class _Run:
         moved = 0
         while not self._is_over():
             with session_scope(self._cycle.factory) as session:
-                done = run_due_steps(session, shop_id, now=clock.now(), run_id=self._cycle.run_id)
+                done = run_due_steps(
+                    session,
+                    shop_id,
+                    secret_key=self._cycle.settings.secret_key,
+                    now=clock.now(),
+                    run_id=self._cycle.run_id,
+                )
             self._cycle.checkpoint("message_queued")
             if not done.claimed:
                 break

@@ -12,9 +12,11 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 
 from email_validator import EmailNotValidError, validate_email
+from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from core.ingestion.screen import Screen
 from core.models.enums import ConsentState, DeferReason, SkipReason
 
 CONSENT_FIRST_WAIT: Final = timedelta(seconds=1)
@@ -37,6 +39,14 @@ SELECT
         AS entry_holds,
     customers.customer_id IS NOT NULL AS customer_is_known,
     subject.customer_id IS NULL OR customers.deleted_at IS NOT NULL AS customer_is_deleted,
+    EXISTS (
+        SELECT 1
+        FROM raw_shopify.customer_merges AS merges
+        WHERE
+            merges.shop_id = :shop_id
+            AND merges.deleted_customer_id = subject.customer_id
+            AND merges.applied_at IS NULL
+    ) AS customer_is_merging,
     customers.email,
     customers.has_valid_email,
     customers.consent_state,
@@ -64,6 +74,7 @@ SELECT
     coalesce(requests.attempts, 0) AS refresh_attempts,
     coalesce(btrim(shops.postal_address), '') <> '' AS has_postal_address,
     shops.sender_address,
+    shops.uninstalled_at IS NOT NULL AS shop_is_disconnected,
     CASE
         WHEN send_paces.paused_until > clock_timestamp()
             THEN :now + (send_paces.paused_until - clock_timestamp())
@@ -115,6 +126,7 @@ class Facts:
     entry_holds: bool
     customer_is_known: bool
     customer_is_deleted: bool
+    customer_is_merging: bool
     email: str | None
     has_valid_email: bool | None
     consent_state: ConsentState | None
@@ -127,6 +139,7 @@ class Facts:
     has_waited_for_consent: bool
     has_postal_address: bool
     sender_address: str | None
+    shop_is_disconnected: bool
     paused_until: datetime | None
     expires_at: datetime
 
@@ -159,10 +172,12 @@ Decision: TypeAlias = Send | Skip | Defer
 
 def decide(facts: Facts, *, now: datetime) -> Decision:
     """The first rule that applies. What is final is decided before what may still change."""
+    if facts.customer_is_merging:
+        return Defer(DeferReason.CONSENT_UNKNOWN, now + CONSENT_FIRST_WAIT)
     skip = _void(facts, now=now) or _blocked(facts)
     if skip is not None:
         return skip
-    unclear = _unclear(facts, now=now)
+    unclear = _disconnected(facts, now=now) or _unclear(facts, now=now)
     if unclear is not None:
         return unclear
     if not facts.email:
@@ -226,6 +241,13 @@ def is_address(address: str) -> bool:
     return True
 
 
+def _disconnected(facts: Facts, *, now: datetime) -> Defer | None:
+    """The app was removed from the shop: its customers are none of our business until it is back."""
+    if not facts.shop_is_disconnected:
+        return None
+    return Defer(DeferReason.SHOP_DISCONNECTED, now + SETTINGS_WAIT)
+
+
 def _unclear(facts: Facts, *, now: datetime) -> Defer | Skip | None:
     """Shopify may know better than we do: wait for its answer, or ask once.
 
@@ -270,9 +292,17 @@ def _not_ready(facts: Facts, *, now: datetime) -> Defer | None:
 
 
 def load_facts(
-    session: Session, shop_id: int, subjects: Sequence[Subject], *, now: datetime
+    session: Session,
+    shop_id: int,
+    subjects: Sequence[Subject],
+    *,
+    secret_key: SecretStr,
+    now: datetime,
 ) -> dict[int, Facts]:
-    """Facts by the subjects' keys, in one query."""
+    """Facts by the subjects' keys, in one query and a look-up among the erased.
+
+    Whoever was erased counts as suppressed, by number or by address, whatever else is known.
+    """
     if not subjects:
         return {}
     rows = session.execute(
@@ -287,6 +317,13 @@ def load_facts(
             "expires_at": [subject.expires_at for subject in subjects],
             "has_waited": [subject.has_waited_for_consent for subject in subjects],
         },
+    ).all()
+    screen = Screen.load_for(
+        session,
+        shop_id,
+        secret_key,
+        customer_ids=[row.customer_id for row in rows if row.customer_id is not None],
+        emails=[row.email for row in rows],
     )
     return {
         row.key: Facts(
@@ -294,18 +331,20 @@ def load_facts(
             entry_holds=row.entry_holds,
             customer_is_known=row.customer_is_known,
             customer_is_deleted=row.customer_is_deleted,
+            customer_is_merging=row.customer_is_merging,
             email=row.email,
             has_valid_email=row.has_valid_email,
             consent_state=row.consent_state and ConsentState(row.consent_state),
             consent_updated_at=row.consent_updated_at,
             unsubscribed_at=row.unsubscribed_at,
-            is_suppressed=row.is_suppressed,
+            is_suppressed=row.is_suppressed or _is_erased(screen, row.customer_id, row.email),
             refresh_is_open=row.refresh_is_open,
             refresh_is_given_up=row.refresh_is_given_up,
             refresh_attempts=row.refresh_attempts,
             has_waited_for_consent=row.has_waited_for_consent,
             has_postal_address=row.has_postal_address,
             sender_address=row.sender_address,
+            shop_is_disconnected=row.shop_is_disconnected,
             paused_until=row.paused_until,
             expires_at=row.expires_at,
         )
@@ -313,9 +352,22 @@ def load_facts(
     }
 
 
+def _is_erased(screen: Screen | None, customer_id: int | None, email: str | None) -> bool:
+    if screen is None:
+        return False
+    return screen.is_erased_email(email) or (
+        customer_id is not None and screen.is_erased_customer(customer_id)
+    )
+
+
 def decide_all(
-    session: Session, shop_id: int, subjects: Sequence[Subject], *, now: datetime
+    session: Session,
+    shop_id: int,
+    subjects: Sequence[Subject],
+    *,
+    secret_key: SecretStr,
+    now: datetime,
 ) -> dict[int, Decision]:
     """One decision per subject."""
-    facts = load_facts(session, shop_id, subjects, now=now)
+    facts = load_facts(session, shop_id, subjects, secret_key=secret_key, now=now)
     return {key: decide(each, now=now) for key, each in facts.items()}

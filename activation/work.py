@@ -18,6 +18,7 @@ SELECT
         FROM crm.shops
         WHERE
             shops.baseline_at IS NOT NULL
+            AND shops.uninstalled_at IS NULL
             AND shops.first_sync_completed_at IS NOT NULL
             AND EXISTS (
                 SELECT 1
@@ -51,30 +52,33 @@ SELECT EXISTS (
     SELECT 1
     FROM crm.shops
     WHERE
-        EXISTS (
-            SELECT 1
-            FROM crm.enrollments
-            WHERE
-                enrollments.shop_id = shops.shop_id
-                AND enrollments.state = 'active'
-                AND enrollments.due_at <= :now + shops.clock_offset
-        )
-        OR EXISTS (
-            SELECT 1
-            FROM crm.messages
-            WHERE
-                messages.shop_id = shops.shop_id
-                AND messages.state = 'queued'
-                AND messages.due_at <= :now + shops.clock_offset
-                AND NOT {IS_SILENT}
-        )
-        OR EXISTS (
-            SELECT 1
-            FROM crm.message_batches AS batches
-            WHERE
-                batches.shop_id = shops.shop_id
-                AND batches.state = 'open'
-                AND batches.lease_until <= clock_timestamp()
+        shops.uninstalled_at IS NULL
+        AND (
+            EXISTS (
+                SELECT 1
+                FROM crm.enrollments
+                WHERE
+                    enrollments.shop_id = shops.shop_id
+                    AND enrollments.state = 'active'
+                    AND enrollments.due_at <= :now + shops.clock_offset
+            )
+            OR EXISTS (
+                SELECT 1
+                FROM crm.messages
+                WHERE
+                    messages.shop_id = shops.shop_id
+                    AND messages.state = 'queued'
+                    AND messages.due_at <= :now + shops.clock_offset
+                    AND NOT {IS_SILENT}
+            )
+            OR EXISTS (
+                SELECT 1
+                FROM crm.message_batches AS batches
+                WHERE
+                    batches.shop_id = shops.shop_id
+                    AND batches.state = 'open'
+                    AND batches.lease_until <= clock_timestamp()
+            )
         )
 )
 """)
@@ -90,6 +94,7 @@ SELECT
                 FROM crm.enrollments
                 INNER JOIN crm.shops ON enrollments.shop_id = shops.shop_id
                 WHERE enrollments.state = 'active'
+                    AND shops.uninstalled_at IS NULL
                     AND enrollments.due_at <= :now + shops.clock_offset + :horizon
             ),
             (
@@ -97,13 +102,15 @@ SELECT
                 FROM crm.messages
                 INNER JOIN crm.shops ON messages.shop_id = shops.shop_id
                 WHERE messages.state = 'queued'
+                    AND shops.uninstalled_at IS NULL
                     AND messages.due_at <= :now + shops.clock_offset + :horizon
                     AND NOT {IS_SILENT}
             ),
             (
                 SELECT min(batches.lease_until - clock_timestamp())
                 FROM crm.message_batches AS batches
-                WHERE batches.state = 'open'
+                INNER JOIN crm.shops ON batches.shop_id = shops.shop_id
+                WHERE batches.state = 'open' AND shops.uninstalled_at IS NULL
             ),
             (
                 SELECT min(requests.next_attempt_at - clock_timestamp())

@@ -15,7 +15,9 @@ FIRST: Final = "first"  # entry key of what happens once in a customer's life
 ENROL_FIRST_ORDERS = text("""
 -- Returns how many entered and how many came too late to.
 -- Changes crm.enrollments: one row per customer whose first counted order is a moment. The first
--- order of all counts: if that one is historical, a later one is no first order.
+-- order of all counts: if that one is historical, a later one is no first order. Who has just been
+-- given another customer's orders by a merge waits until that one's enrolments are theirs too
+-- (activation/merges.py).
 -- Nobody is held out yet; the holdout's share of customers belongs where is_held_out is written.
 -- Indexes ix_customer_statistics__first_order (all) or its primary key (some), ix_orders__customer.
 WITH entered AS (
@@ -70,6 +72,14 @@ WITH entered AS (
         AND (
             CAST(:customer_ids AS bigint []) IS NULL
             OR statistics.customer_id = ANY(CAST(:customer_ids AS bigint []))
+        )
+        AND NOT EXISTS (
+            SELECT 1
+            FROM raw_shopify.customer_merges AS merges
+            WHERE
+                merges.shop_id = automations.shop_id
+                AND merges.kept_customer_id = statistics.customer_id
+                AND merges.applied_at IS NULL
         )
         AND NOT EXISTS (
             SELECT 1

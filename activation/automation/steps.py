@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -20,8 +21,9 @@ EXIT_ORDER_GONE = "order_no_longer_counts"
 
 CLAIM_DUE = text("""
 -- Returns due enrolments of one shop with both definitions that may apply, the one they entered
--- with and the current one. Locks them; a row another worker holds is passed over.
--- Index ix_enrollments__due.
+-- with and the current one. Locks them; a row another worker holds is passed over. Whoever is being
+-- merged waits until it is known whose enrolment stays.
+-- Indexes ix_enrollments__due, ix_customer_merges__open.
 SELECT
     enrollments.enrollment_id,
     enrollments.customer_id,
@@ -65,6 +67,14 @@ WHERE
     enrollments.shop_id = :shop_id
     AND enrollments.state = 'active'
     AND enrollments.due_at <= :now
+    AND NOT EXISTS (
+        SELECT 1
+        FROM raw_shopify.customer_merges AS merges
+        WHERE
+            merges.shop_id = enrollments.shop_id
+            AND merges.applied_at IS NULL
+            AND enrollments.customer_id IN (merges.deleted_customer_id, merges.kept_customer_id)
+    )
 ORDER BY enrollments.due_at, enrollments.enrollment_id
 LIMIT :limit
 FOR UPDATE OF enrollments SKIP LOCKED
@@ -176,7 +186,13 @@ def next_move(definition: Definition, position: int, due_at: datetime, *, now: d
 
 
 def run_due_steps(
-    session: Session, shop_id: int, *, now: datetime, run_id: str | None, limit: int = 500
+    session: Session,
+    shop_id: int,
+    *,
+    secret_key: SecretStr,
+    now: datetime,
+    run_id: str | None,
+    limit: int = 500,
 ) -> StepReport:
     """Move up to `limit` due enrolments of a shop on, in the caller's transaction."""
     claimed = _claim(session, shop_id, now=now, limit=limit)
@@ -185,7 +201,8 @@ def run_due_steps(
     gathered = _Round()
     for each in claimed:
         _gather(each, gathered, now=now)
-    states = _write_messages(session, shop_id, gathered.sends, now=now, run_id=run_id)
+    decisions = _decide(session, shop_id, gathered.sends, secret_key=secret_key, now=now)
+    states = _write_messages(session, shop_id, gathered.sends, decisions, now=now, run_id=run_id)
     _move_on(session, shop_id, gathered.stands, now=now)
     return StepReport(
         claimed=len(claimed),
@@ -272,12 +289,12 @@ def _write_messages(
     session: Session,
     shop_id: int,
     sends: Sequence[tuple[Claimed, SendNow]],
+    decisions: Mapping[int, Decision],
     *,
     now: datetime,
     run_id: str | None,
 ) -> list[MessageState]:
     """One row per send, in the state its eligibility gives it; returns the states of new rows."""
-    decisions = _decide(session, shop_id, sends, now=now)
     request_refreshes(
         session,
         shop_id,
@@ -300,7 +317,12 @@ def _write_messages(
 
 
 def _decide(
-    session: Session, shop_id: int, sends: Sequence[tuple[Claimed, SendNow]], *, now: datetime
+    session: Session,
+    shop_id: int,
+    sends: Sequence[tuple[Claimed, SendNow]],
+    *,
+    secret_key: SecretStr,
+    now: datetime,
 ) -> dict[int, Decision]:
     subjects = [
         Subject(
@@ -312,7 +334,7 @@ def _decide(
         )
         for claimed, move in sends
     ]
-    decisions = decide_all(session, shop_id, subjects, now=now)
+    decisions = decide_all(session, shop_id, subjects, secret_key=secret_key, now=now)
     held_out = [claimed.enrollment_id for claimed, _ in sends if claimed.is_held_out]
     return decisions | dict.fromkeys(held_out, Skip(SkipReason.HOLDOUT))
 

@@ -80,7 +80,9 @@ def freeze_members(
     lease: timedelta = LEASE,
 ) -> Frozen:
     """Freeze queued messages that this transaction has locked."""
-    outcomes: dict[int, Decision | Failed] = {**judge(session, shop_id, members, now=now)}
+    outcomes: dict[int, Decision | Failed] = {
+        **judge(session, shop_id, members, secret_key=settings.secret_key, now=now)
+    }
     source = _read_source(session, shop_id, members, settings=settings)
     letters: list[Letter] = []
     mails: list[dict[str, Any]] = []

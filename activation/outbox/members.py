@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -118,10 +119,16 @@ def lock_frozen(session: Session, shop_id: int, batch_id: int) -> list[Member]:
 
 
 def judge(
-    session: Session, shop_id: int, members: Sequence[Member], *, now: datetime
+    session: Session,
+    shop_id: int,
+    members: Sequence[Member],
+    *,
+    secret_key: SecretStr,
+    now: datetime,
 ) -> dict[int, Decision]:
     """Eligibility of each member now; asks Shopify where consent is unknown."""
-    decisions = decide_all(session, shop_id, [_subject(member) for member in members], now=now)
+    subjects = [_subject(member) for member in members]
+    decisions = decide_all(session, shop_id, subjects, secret_key=secret_key, now=now)
     request_refreshes(
         session,
         shop_id,

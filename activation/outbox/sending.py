@@ -9,6 +9,7 @@ A worker may die between any two lines: what is committed says what the next one
 
 from datetime import datetime, timedelta
 
+from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
 from activation.eligibility import Defer, Send, Skip
@@ -118,7 +119,9 @@ def _begin(outbox: Outbox, held: Held) -> Held | Delivered:
             count = give_up(session, held, reason=reason, now=now)
             return Delivered(SendReport(unknown=count))
         if not batch.may_have_been_accepted:
-            ended = _dissolve_unless_all_may_go(session, held, batch.message_count, now=now)
+            ended = _dissolve_unless_all_may_go(
+                session, held, batch.message_count, secret_key=outbox.settings.secret_key, now=now
+            )
             if ended is not None:
                 return ended
         session.execute(
@@ -134,7 +137,7 @@ def _begin(outbox: Outbox, held: Held) -> Held | Delivered:
 
 
 def _dissolve_unless_all_may_go(
-    session: Session, held: Held, count: int, *, now: datetime
+    session: Session, held: Held, count: int, *, secret_key: SecretStr, now: datetime
 ) -> Delivered | None:
     """A member that is no longer frozen was moved by an event: the provider has it already.
 
@@ -146,7 +149,7 @@ def _dissolve_unless_all_may_go(
         reason = "The provider took this request, though its answer did not say so."
         unknown = give_up(session, held, reason=reason, now=now)
         return Delivered(SendReport(unknown=unknown))
-    decisions = judge(session, held.shop_id, members, now=now)
+    decisions = judge(session, held.shop_id, members, secret_key=secret_key, now=now)
     may_go = [each for each in members if decisions[each.message_id] == Send(each.email or "")]
     if len(may_go) == count:
         return None

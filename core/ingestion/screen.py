@@ -105,7 +105,8 @@ class Screen:
 
         Its cost does not grow with the number of people erased. It knows nothing of others.
         """
-        if not session.execute(HAS_ERASED, {"shop_id": shop_id}).scalar_one():
+        has_erased: bool = session.execute(HAS_ERASED, {"shop_id": shop_id}).scalar_one()
+        if not has_erased:
             return None
         hasher = ErasureHasher(secret_key, shop_id)
         hashes = [hasher.customer(customer_id) for customer_id in customer_ids]

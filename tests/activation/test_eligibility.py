@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from activation.cycle import CycleReport
 from activation.eligibility import Defer, Facts, Send, Skip, Subject, decide, decide_all
+from activation.work import orders_due, seconds_until_next, steps_due
 from core.database import session_scope
+from core.ingestion.screen import ErasureHasher
 from core.models.enums import ConsentState, DeferReason, SkipReason
 from tests.activation.world import World
 
@@ -21,6 +24,7 @@ FINE = Facts(
     entry_holds=True,
     customer_is_known=True,
     customer_is_deleted=False,
+    customer_is_merging=False,
     email="anna@example.com",
     has_valid_email=True,
     consent_state=ConsentState.SUBSCRIBED,
@@ -33,6 +37,7 @@ FINE = Facts(
     has_waited_for_consent=False,
     has_postal_address=True,
     sender_address="hello@mail.example.com",
+    shop_is_disconnected=False,
     paused_until=None,
     expires_at=LATER,
 )
@@ -119,6 +124,16 @@ def test_who_is_never_mailed(change: dict[str, Any], reason: SkipReason) -> None
         ({"sender_address": None}, Defer(DeferReason.NO_SENDER, NOW + timedelta(minutes=10))),
         ({"sender_address": "shop"}, Defer(DeferReason.NO_SENDER, NOW + timedelta(minutes=10))),
         ({"paused_until": LATER}, Defer(DeferReason.PROVIDER_PAUSED, LATER)),
+        # Shopify cannot be asked any more, so nothing is: not even for a consent.
+        (
+            {**UNTOLD, "shop_is_disconnected": True},
+            Defer(DeferReason.SHOP_DISCONNECTED, NOW + timedelta(minutes=10)),
+        ),
+        # Deleted, because they were merged away: what they were owed is the survivor's in a moment.
+        (
+            {"customer_is_merging": True, "customer_is_deleted": True},
+            Defer(DeferReason.CONSENT_UNKNOWN, NOW + timedelta(seconds=1)),
+        ),
     ],
 )
 def test_who_waits(change: dict[str, Any], decision: Defer) -> None:
@@ -137,6 +152,7 @@ facts = st.builds(
     entry_holds=st.booleans(),
     customer_is_known=st.booleans(),
     customer_is_deleted=st.booleans(),
+    customer_is_merging=st.booleans(),
     email=st.sampled_from([None, "", "anna@example.com", "anna"]),
     has_valid_email=st.sampled_from([None, True, False]),
     consent_state=st.sampled_from([None, *ConsentState]),
@@ -149,6 +165,7 @@ facts = st.builds(
     has_waited_for_consent=st.booleans(),
     has_postal_address=st.booleans(),
     sender_address=st.sampled_from([None, "hello@mail.example.com"]),
+    shop_is_disconnected=st.booleans(),
     paused_until=st.sampled_from([None, LATER]),
     expires_at=st.sampled_from([EARLIER, NOW, LATER]),
 )
@@ -164,6 +181,8 @@ def test_whatever_else_holds_nobody_is_mailed_without_permission(case: Facts) ->
         assert not case.refresh_is_open
         assert not case.refresh_is_given_up
         assert not case.customer_is_deleted
+        assert not case.customer_is_merging
+        assert not case.shop_is_disconnected
         assert case.automation_is_active
         assert case.entry_holds
         assert case.has_postal_address
@@ -200,7 +219,13 @@ def test_facts_are_read_for_a_whole_batch_at_once(world: World) -> None:
             )
             for number in range(1, 7)
         ]
-        decisions = decide_all(session, world.shop_id, subjects, now=world.now)
+        decisions = decide_all(
+            session,
+            world.shop_id,
+            subjects,
+            secret_key=world.settings.secret_key,
+            now=world.now,
+        )
     assert decisions == {
         1: Send("c1@example.com"),
         2: Skip(SkipReason.UNSUBSCRIBED),
@@ -223,3 +248,84 @@ def test_a_suppression_of_another_shop_is_not_ours(world: World) -> None:
     world.buyers([1])
     world.run_cleanly()
     world.assert_each_sent_once([1])
+
+
+def erase(world: World, *hashes: str) -> None:
+    for hash_ in (*hashes, ErasureHasher(world.settings.secret_key, world.shop_id).key_check):
+        world.execute(
+            "INSERT INTO crm.suppressions (shop_id, email_normalized, reason, suppressed_at)"
+            " VALUES (:shop_id, :hash, 'erased', :now)",
+            shop_id=world.shop_id,
+            hash=hash_,
+            now=world.now,
+        )
+
+
+@pytest.mark.requirement("SHOP-07", "EMAIL-03")
+def test_an_erased_address_is_never_mailed_whoever_has_it_now(world: World) -> None:
+    """Nor does a new customer, a later subscription or an undo lift it."""
+    hasher = ErasureHasher(world.settings.secret_key, world.shop_id)
+    erase(world, hasher.email("c1@example.com"), hasher.customer(2))
+    world.buyers([1, 2, 3])
+    world.add_customer(4, email="C1@Example.com ", consent_updated_at=world.now)
+    world.place_order(4)
+    world.run_cleanly()
+    assert world.provider.addresses() == ["c3@example.com"]
+    assert [message.skip_reason for message in world.messages() if message.skip_reason] == [
+        SkipReason.SUPPRESSED
+    ] * 3
+
+
+@pytest.mark.requirement("SHOP-07")
+def test_an_erasure_in_another_shop_is_not_ours(world: World) -> None:
+    other = world.add_shop()
+    hasher = ErasureHasher(world.settings.secret_key, other)
+    erase(world, hasher.email("c1@example.com"))
+    world.execute("UPDATE crm.suppressions SET shop_id = :other", other=other)
+    world.buyers([1])
+    world.run_cleanly()
+    world.assert_each_sent_once([1])
+
+
+@pytest.mark.requirement("SHOP-07")
+def test_when_erased_people_cannot_be_recognised_nobody_is_mailed(world: World) -> None:
+    world.execute(
+        "INSERT INTO crm.suppressions (shop_id, email_normalized, reason, suppressed_at)"
+        " VALUES (:shop_id, 'hmac:of another key', 'erased', :now)",
+        shop_id=world.shop_id,
+        now=world.now,
+    )
+    world.buyers([1])
+    report = world.run()
+    assert world.provider.accepted == []
+    assert "ECOMCRM_SECRET_KEY" in report.failures[0].message
+
+
+@pytest.mark.requirement("SHOP-03")
+def test_a_shop_that_removed_the_app_is_not_worked_for_until_it_is_back(world: World) -> None:
+    world.buyers([1])
+    world.set_shop(uninstalled_at=world.now)
+    with session_scope(world.factory) as session:
+        assert not orders_due(session)
+    assert world.run_cleanly().counts() == {**dict.fromkeys(CycleReport().counts(), 0), "passes": 1}
+    assert world.provider.accepted == []
+
+    world.set_shop(uninstalled_at=None)
+    world.run_cleanly()
+    world.assert_each_sent_once([1])
+
+
+@pytest.mark.requirement("SHOP-03")
+def test_a_frozen_mail_stays_when_the_app_is_removed_before_it_leaves(world: World) -> None:
+    def uninstall(step: str) -> None:
+        if step == "frozen":
+            world.set_shop(uninstalled_at=world.now)
+
+    world.buyers([1])
+    world.run_cleanly(checkpoint=uninstall)
+    assert world.provider.accepted == []
+    assert world.message().defer_reason is DeferReason.SHOP_DISCONNECTED
+    with session_scope(world.factory) as session:
+        later = world.now + timedelta(hours=1)
+        assert not steps_due(session, now=later)
+        assert seconds_until_next(session, now=later, horizon=timedelta(hours=1)) is None

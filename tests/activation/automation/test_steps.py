@@ -135,7 +135,13 @@ def test_a_message_that_exists_already_is_not_made_again(world: World) -> None:
     world.execute("UPDATE crm.enrollments SET state = 'active', step_position = 0, due_at = :now",
                   now=world.now)  # fmt: skip
     with session_scope(world.factory) as session:
-        report = run_due_steps(session, world.shop_id, now=world.now, run_id=None)
+        report = run_due_steps(
+            session,
+            world.shop_id,
+            secret_key=world.settings.secret_key,
+            now=world.now,
+            run_id=None,
+        )
     assert (report.claimed, report.queued) == (1, 0)
     world.assert_each_sent_once([1])
 
@@ -146,7 +152,13 @@ def test_unknown_consent_waits_asks_once_and_is_then_skipped(world: World) -> No
     world.set_customer(1, consent_state=None)
     with session_scope(world.factory) as session:
         enrol(session, world.shop_id, customer_ids=None, now=world.now, run_id=None)
-        run_due_steps(session, world.shop_id, now=world.now, run_id=None)
+        run_due_steps(
+            session,
+            world.shop_id,
+            secret_key=world.settings.secret_key,
+            now=world.now,
+            run_id=None,
+        )
     message = world.message()
     assert (message.state, message.defer_reason) == (
         MessageState.QUEUED,
