@@ -1,6 +1,7 @@
-"""Shops: connecting one, finding it, its client, its clock, its webhooks."""
+"""Shops: connecting one, finding it, its client, its clock."""
 
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -14,16 +15,11 @@ from core.settings import Settings
 from core.shopify import gid
 from core.shopify.client import ShopifyClient
 from core.shopify.documents import load
+from core.subscriptions import granted_scopes
 
-WEBHOOK_TOPICS: Final = (
-    "ORDERS_CREATE",
-    "ORDERS_UPDATED",
-    "ORDERS_CANCELLED",
-    "ORDERS_PAID",
-    "REFUNDS_CREATE",
-    "CUSTOMERS_CREATE",
-    "CUSTOMERS_UPDATE",
-)
+# Shopify may sign with the former secret for up to an hour after a rotation. A delivery that it
+# signed so and repeats later than this is refused; the next sync reads what it told of.
+FORMER_SECRET_SERVES: Final = timedelta(hours=2)
 
 
 def connect_shop(
@@ -36,9 +32,10 @@ def connect_shop(
 ) -> Shop:
     """Ask Shopify who this is and what the app may read, and keep it; connecting again updates.
 
-    The client secret is stored encrypted; after a change the former one stays valid for webhooks.
-    When the shop's currency has changed, everybody's statistics are computed anew.
-    Raises PermanentError when the credentials belong to another shop.
+    The client secret is stored encrypted; after a change the former one stays valid for webhooks
+    for a while. A shop that had removed the app is read and mailed again. When the shop's currency
+    has changed, everybody's statistics are computed anew.
+    Raises PermanentError when the credentials belong to another shop, or serve one here already.
     """
     answer = client.execute(load("shop"))
     about = answer["shop"]
@@ -47,6 +44,9 @@ def connect_shop(
             f"These credentials belong to {about['myshopifyDomain']}, not to {client.domain}: "
             "check SHOPIFY_SHOP."
         )
+    box = SecretBox(settings.secret_key)
+    if not is_sandbox:
+        _refuse_shared_secret(session, client, box)
     shop = shop_by_domain(session, client.domain)
     if shop is None:
         shop = Shop(domain=client.domain, is_sandbox=is_sandbox, created_at=clock.now())
@@ -56,9 +56,10 @@ def connect_shop(
     shop.name = about["name"]
     shop.currency = about["currencyCode"]
     shop.time_zone = about["ianaTimezone"]
-    shop.access_scopes = _scopes(answer)
+    shop.access_scopes = granted_scopes(answer)
+    shop.uninstalled_at = None
     shop.client_id = client.client_id
-    _keep_secret(shop, client.client_secret.get_secret_value(), SecretBox(settings.secret_key))
+    _keep_secret(shop, client.client_secret.get_secret_value(), box, now=clock.now())
     session.flush()
     if is_other_currency:
         statistics.recompute_all(
@@ -67,17 +68,35 @@ def connect_shop(
     return shop
 
 
-def _scopes(answer: dict[str, Any]) -> list[str]:
-    installation = answer["currentAppInstallation"] or {"accessScopes": []}
-    return sorted(scope["handle"] for scope in installation["accessScopes"])
-
-
-def _keep_secret(shop: Shop, secret: str, box: SecretBox) -> None:
-    former = shop.client_secret_encrypted
-    if former and box.decrypt(former) == secret:
+def _keep_secret(shop: Shop, secret: str, box: SecretBox, *, now: datetime) -> None:
+    former = _readable_secret(shop, box)
+    if former == secret:
         return
-    shop.previous_client_secret_encrypted = former
+    # One that cannot be read any more signs nothing we could check.
+    shop.previous_client_secret_encrypted = shop.client_secret_encrypted if former else None
+    shop.previous_client_secret_until = now + FORMER_SECRET_SERVES if former else None
     shop.client_secret_encrypted = box.encrypt(secret)
+
+
+def _readable_secret(shop: Shop, box: SecretBox) -> str | None:
+    try:
+        return box.decrypt(shop.client_secret_encrypted) if shop.client_secret_encrypted else None
+    except PermanentError:  # ECOMCRM_SECRET_KEY has changed
+        return None
+
+
+def _refuse_shared_secret(session: Session, client: ShopifyClient, box: SecretBox) -> None:
+    """Two shops with one secret could not be told apart by a webhook's signature: the header that
+    names the shop is not signed, and most bodies do not name it.
+    """
+    secret = client.client_secret.get_secret_value()
+    for other in all_shops(session):
+        if other.domain != client.domain and _readable_secret(other, box) == secret:
+            raise PermanentError(
+                f"{other.domain} is connected with the same client secret. Make an app of its own "
+                f"for {client.domain} in the Dev Dashboard, so that nobody can pass a webhook of "
+                "one shop off as the other's."
+            )
 
 
 def shop_by_domain(session: Session, domain: str) -> Shop | None:
@@ -86,6 +105,11 @@ def shop_by_domain(session: Session, domain: str) -> Shop | None:
 
 def all_shops(session: Session) -> list[Shop]:
     return list(session.scalars(select(Shop).order_by(Shop.shop_id)))
+
+
+def installed_shops(session: Session) -> list[Shop]:
+    """The shops we may read: without those that have removed the app."""
+    return [shop for shop in all_shops(session) if shop.uninstalled_at is None]
 
 
 def client_for(shop: Shop, settings: Settings) -> ShopifyClient:
@@ -103,30 +127,3 @@ def client_for(shop: Shop, settings: Settings) -> ShopifyClient:
 def business_clock(shop: Shop, base: Clock) -> Clock:
     """The shop's time: `base`, moved in a demo or a test."""
     return OffsetClock(base, shop.clock_offset) if shop.clock_offset else base
-
-
-def register_webhooks(client: ShopifyClient, address: str) -> list[str]:
-    """Have every topic we use sent to `address`; returns the topics that are now subscribed.
-
-    Repeating it creates only what is missing. Raises PermanentError when Shopify refuses.
-    """
-    present = {
-        node["topic"]
-        for node in client.execute(load("webhook_subscriptions"))["webhookSubscriptions"]["nodes"]
-        if node["uri"] == address
-    }
-    for topic in WEBHOOK_TOPICS:
-        if topic not in present:
-            _subscribe(client, topic, address)
-    return list(WEBHOOK_TOPICS)
-
-
-def _subscribe(client: ShopifyClient, topic: str, address: str) -> None:
-    answer = client.execute(
-        load("webhook_subscription_create"),
-        {"topic": topic, "webhookSubscription": {"uri": address, "format": "JSON"}},
-    )
-    errors = answer["webhookSubscriptionCreate"]["userErrors"]
-    said = "; ".join(error["message"] for error in errors)
-    if errors and "already been taken" not in said:
-        raise PermanentError(f"Shopify does not subscribe to {topic}: {said}")

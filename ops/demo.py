@@ -129,7 +129,10 @@ def _connect(
     shop_id = shops.connect(factory, world.settings, domain, is_sandbox=True)
     shops.refresh_webhooks(factory, world.settings)
     password = ensure_owner(factory, shop_id=shop_id, email=OWNER_EMAIL)
-    progress.say(f"Shop {domain}: connected, webhooks registered")
+    progress.say(
+        f"Shop {domain}: connected. "
+        f"{shops.webhooks_problem(factory, shop_id) or 'Its webhooks come here'}"
+    )
     return domain, password
 
 

@@ -16,7 +16,7 @@ from ops.home import Home, HomeKind, claim_kind, require_kind
 from ops.manifest import ensure_manifest
 from ops.programs import POSTGRES
 from ops.progress import Progress
-from ops.shops import connect, database
+from ops.shops import connect, database, webhooks_problem
 from ops.stack import Stack, clear_leftovers
 from ops.world import World, open_world
 
@@ -79,10 +79,10 @@ def _connect_shop(world: World, factory: SessionFactory, progress: Progress) -> 
     if settings.shopify_shop is None:
         progress.say("SHOPIFY_SHOP is not set: no shop is connected by this start")
         return
-    connect(factory, settings, settings.shopify_shop, is_sandbox=False)
+    shop_id = connect(factory, settings, settings.shopify_shop, is_sandbox=False)
     progress.say(f"Shop {settings.shopify_shop}: connected")
-    if not settings.public_url.startswith("https://"):
-        progress.say("ECOMCRM_PUBLIC_URL is not https: Shopify will send no webhooks there")
+    if problem := webhooks_problem(factory, shop_id):
+        progress.say(problem)
 
 
 def _real_keys(environ: Mapping[str, str]) -> list[str]:

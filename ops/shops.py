@@ -2,21 +2,23 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
+from pydantic import SecretStr
 from sqlalchemy import select, text
 
 from activation.automation.presets import seed_presets
 from core.clock import SystemClock
 from core.database import SessionFactory, make_session_factory, session_scope
-from core.errors import PermanentError
+from core.errors import EcomCRMError, PermanentError
 from core.models import Shop, SyncRun
 from core.models.enums import Segment
 from core.settings import Settings
 from core.shopify.client import ShopifyClient
-from core.shops import all_shops, client_for, connect_shop, register_webhooks
+from core.shops import all_shops, client_for, connect_shop, installed_shops
+from core.subscriptions import check_subscriptions, receiver_address
 from ops.dagster_api import DagsterApi, JobRun
 from ops.databases import open_engine
 from ops.progress import Progress
@@ -49,41 +51,82 @@ def database(settings: Settings) -> Iterator[SessionFactory]:
         yield make_session_factory(engine)
 
 
-def connect(factory: SessionFactory, settings: Settings, domain: str, *, is_sandbox: bool) -> int:
-    """Connect a shop with the credentials in the settings; repeating it changes nothing.
+@dataclass(frozen=True)
+class Credentials:
+    """Of one shop's app in the Dev Dashboard."""
 
-    Its webhooks come to this installation and its flows are there, switched off. Returns its
-    shop_id. Raises PermanentError when credentials are missing or Shopify refuses them.
-    """
+    client_id: str
+    client_secret: SecretStr
+
+
+def credentials_of(settings: Settings) -> Credentials:
+    """Those of the environment. PermanentError when they are not set."""
     if settings.shopify_client_id is None or settings.shopify_client_secret is None:
         raise PermanentError("SHOPIFY_CLIENT_ID and SHOPIFY_CLIENT_SECRET are not set.")
+    return Credentials(settings.shopify_client_id, settings.shopify_client_secret)
+
+
+def connect(
+    factory: SessionFactory,
+    settings: Settings,
+    domain: str,
+    *,
+    is_sandbox: bool,
+    credentials: Credentials | None = None,
+) -> int:
+    """Connect a shop with its credentials, those in the settings; repeating it changes nothing.
+
+    Its webhooks come to this installation and its flows are there, switched off. What is wrong
+    with its webhooks is kept with the shop (`webhooks_problem`) and stops nothing. Returns its
+    shop_id. Raises PermanentError when credentials are missing or Shopify refuses them.
+    """
+    credentials = credentials or credentials_of(settings)
     clock = SystemClock()
-    with (
-        ShopifyClient(
-            domain=domain,
-            client_id=settings.shopify_client_id,
-            client_secret=settings.shopify_client_secret,
-            base_url=settings.shopify_base_url,
-            api_version=settings.shopify_api_version,
-        ) as client,
-        session_scope(factory) as session,
-    ):
-        shop = connect_shop(session, client, settings=settings, is_sandbox=is_sandbox, clock=clock)
-        if is_sandbox:
-            _complete_made_up_shop(shop)
-        seed_presets(session, shop.shop_id, now=clock.now())
-        if is_sandbox or settings.public_url.startswith("https://"):  # Shopify takes no other
-            register_webhooks(client, f"{settings.public_url}/webhooks/shopify")
+    with ShopifyClient(
+        domain=domain,
+        client_id=credentials.client_id,
+        client_secret=credentials.client_secret,
+        base_url=settings.shopify_base_url,
+        api_version=settings.shopify_api_version,
+    ) as client:
+        with session_scope(factory) as session:
+            shop = connect_shop(
+                session, client, settings=settings, is_sandbox=is_sandbox, clock=clock
+            )
+            if is_sandbox:
+                _complete_made_up_shop(shop)
+            seed_presets(session, shop.shop_id, now=clock.now())
+        with suppress(EcomCRMError):  # kept with the shop, and tried again every hour
+            keep_webhooks(factory, client, settings, shop)
         return shop.shop_id
 
 
+def keep_webhooks(
+    factory: SessionFactory, client: ShopifyClient, settings: Settings, shop: Shop
+) -> None:
+    """Have the shop's webhooks come to where the web app is reached now."""
+    check_subscriptions(
+        factory,
+        client,
+        shop_id=shop.shop_id,
+        address=receiver_address(settings.public_url, is_sandbox=shop.is_sandbox),
+        now=SystemClock().now(),
+    )
+
+
 def refresh_webhooks(factory: SessionFactory, settings: Settings) -> None:
-    """Have every sandbox shop's webhooks come to where the web app listens now."""
+    """The same for every sandbox shop, whose web app may have moved to another port."""
     with session_scope(factory) as session:
-        for shop in all_shops(session):
-            if shop.is_sandbox:
-                with client_for(shop, settings) as client:
-                    register_webhooks(client, f"{settings.public_url}/webhooks/shopify")
+        shops = [shop for shop in installed_shops(session) if shop.is_sandbox]
+    for shop in shops:
+        with client_for(shop, settings) as client:
+            keep_webhooks(factory, client, settings, shop)
+
+
+def webhooks_problem(factory: SessionFactory, shop_id: int) -> str | None:
+    """Why some webhooks of the shop will not come, in words."""
+    with session_scope(factory) as session:
+        return session.get_one(Shop, shop_id).webhooks_problem
 
 
 def connected_shops(factory: SessionFactory, wanted: str | None) -> dict[str, int]:

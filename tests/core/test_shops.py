@@ -1,7 +1,6 @@
 from datetime import timedelta
 from decimal import Decimal
 
-import httpx
 import msgspec
 import pytest
 from pydantic import SecretStr
@@ -22,11 +21,10 @@ from tests.fixtures.shopify import (
     DOMAIN,
     SHOP_NUMBER,
     FakeShopify,
+    add_shop,
     graphql,
     order_node,
 )
-
-ADDRESS = "https://crm.example/webhooks/shopify"
 
 
 def connect(session: Session, settings: Settings, clock: MovableClock, fake: FakeShopify) -> Shop:
@@ -67,6 +65,51 @@ def test_connecting_again_updates_and_keeps_the_former_secret_for_webhooks(
     assert box.decrypt(again.client_secret_encrypted) == CLIENT_SECRET
     assert again.previous_client_secret_encrypted is not None
     assert box.decrypt(again.previous_client_secret_encrypted) == "the one before"
+    # It stayed good for ever: whoever had the leaked secret could sign webhooks after a rotation.
+    until = again.previous_client_secret_until
+    assert until == clock.now() + timedelta(hours=2)
+    clock.advance(timedelta(minutes=30))
+    connect(session, settings, clock, FakeShopify())
+    assert again.previous_client_secret_until == until
+
+
+def test_a_secret_that_cannot_be_read_any_more_is_replaced(
+    session: Session, settings: Settings, clock: MovableClock
+) -> None:
+    """After a change of ECOMCRM_SECRET_KEY the message said "connect the shop again", and that
+    failed with the same message."""
+    shop = connect(session, settings, clock, FakeShopify())
+    shop.client_secret_encrypted = SecretBox(
+        SecretStr("another key of thirty-two letters")
+    ).encrypt(CLIENT_SECRET)
+    connect(session, settings, clock, FakeShopify())
+    assert SecretBox(settings.secret_key).decrypt(shop.client_secret_encrypted) == CLIENT_SECRET
+    assert shop.previous_client_secret_encrypted is None
+
+
+@pytest.mark.requirement("SHOP-04")
+def test_two_real_shops_do_not_share_a_secret(
+    session: Session, settings: Settings, clock: MovableClock
+) -> None:
+    """A webhook's signature names no shop, nor do most bodies: one shop's customer could be passed
+    off as the other's by sending the same bytes with another header."""
+    other = add_shop(session, settings, domain="other.myshopify.com")
+    with pytest.raises(PermanentError, match=r"other\.myshopify\.com is connected with the same"):
+        connect(session, settings, clock, FakeShopify())
+    other.client_secret_encrypted = SecretBox(settings.secret_key).encrypt("its own")
+    assert connect(session, settings, clock, FakeShopify()).domain == DOMAIN
+
+
+def test_a_shop_that_removed_the_app_is_back_when_it_is_connected_again(
+    session: Session, settings: Settings, clock: MovableClock
+) -> None:
+    shop = connect(session, settings, clock, FakeShopify())
+    shop.uninstalled_at = clock.now()
+    session.flush()
+    assert shops.installed_shops(session) == []
+    connect(session, settings, clock, FakeShopify())
+    assert shop.uninstalled_at is None
+    assert shops.installed_shops(session) == [shop]
 
 
 def test_another_currency_of_the_shop_moves_everybodys_sums(
@@ -98,42 +141,6 @@ def test_credentials_of_another_shop_are_refused(
     fake.before.append(lambda request: graphql(about) if "graphql" in request.url.path else None)
     with pytest.raises(PermanentError, match="These credentials belong to other"):
         connect(session, settings, clock, fake)
-
-
-def test_only_missing_webhooks_are_created() -> None:
-    elsewhere = {"id": "x", "topic": "ORDERS_CREATE", "uri": "https://old.example"}
-    fake = FakeShopify(subscriptions=[elsewhere])
-    with fake.client() as client:
-        topics = shops.register_webhooks(client, ADDRESS)
-        assert topics == list(shops.WEBHOOK_TOPICS)
-        assert len(fake.subscriptions) == 1 + len(topics)
-        shops.register_webhooks(client, ADDRESS)
-        assert len(fake.subscriptions) == 1 + len(topics)
-
-
-@pytest.mark.parametrize(
-    ("words", "is_refused"),
-    [("Address for this topic has already been taken", False), ("Address is invalid", True)],
-)
-def test_a_refused_subscription_is_an_error_unless_it_is_there_already(
-    words: str, *, is_refused: bool
-) -> None:
-    answer = {
-        "webhookSubscriptionCreate": {
-            "webhookSubscription": None,
-            "userErrors": [{"field": None, "message": words}],
-        }
-    }
-
-    def refuse(request: httpx.Request) -> httpx.Response | None:
-        return graphql(answer) if b"webhookSubscriptionCreate" in request.content else None
-
-    fake = FakeShopify(before=[refuse])
-    if not is_refused:
-        shops.register_webhooks(fake.client(), ADDRESS)
-        return
-    with pytest.raises(PermanentError, match=words):
-        shops.register_webhooks(fake.client(), ADDRESS)
 
 
 def test_a_shops_clock_runs_ahead_only_where_it_was_moved(clock: MovableClock) -> None:
