@@ -23,7 +23,7 @@ from ops.production import open_production_world, start_production
 from ops.programs import programs_of
 from ops.progress import Progress
 from ops.sandbox_api import SandboxApi, shop_domain
-from ops.schema_file import ensure_schema_file
+from ops.schema_file import FILE_NAME, ensure_schema_files
 from ops.smoke import run_smoke
 from ops.stack import Stack
 from ops.supervision import Supervisor
@@ -220,7 +220,8 @@ def owner(environ: Environ, *, email: str, shop: str | None, replace: bool) -> d
 
 def fetch_schema(environ: Environ) -> Path:
     home = _made_home(environ)
-    return ensure_schema_file(home.shopify)
+    ensure_schema_files(home.shopify)
+    return home.shopify / FILE_NAME
 
 
 def parse_dbt(progress: Progress) -> None:

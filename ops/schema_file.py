@@ -1,7 +1,8 @@
 """Shopify's own Admin schema, which the sandbox executes and the tests validate against.
 
 It is not ours to commit: set-up takes one npm package's tarball, checks it against the integrity
-written here, and keeps the one file.
+written here, and keeps the files of the versions we support. The sandbox serves one of them; the
+tests validate our documents against all.
 """
 
 import base64
@@ -18,25 +19,44 @@ PACKAGE: Final = "@shopify/dev-mcp@1.16.0"
 INTEGRITY: Final = (
     "tqgRnK7sQhjew+htxtleTH23nXB5fZcsrhWgEkomsorGXvLOB2mh2upwZm8uzuTDNTZnqtLMe64yIwh6s2awtw=="
 )
-FILE_NAME: Final = "admin_2026-07.json.gz"
+VERSIONS: Final = ("2026-01", "2026-04", "2026-07", "2026-10")
+FILE_NAME: Final = "admin_2026-07.json.gz"  # of the version that the sandbox serves
 
 
 def ensure_schema_file(folder: Path) -> Path:
-    """The schema file in `folder`, fetched the first time; needs no network afterwards.
+    """The file of the sandbox's version in `folder`, fetched the first time.
 
-    Raises TransientError when npm cannot fetch the package, PermanentError when what it fetched
-    is not what we know.
+    Needs no network afterwards, nor with a folder of before there were several versions. Raises
+    TransientError when npm cannot fetch the package, PermanentError when what it fetched is not
+    what we know.
     """
-    target = folder / FILE_NAME
-    if target.exists():
-        return target
+    if not (folder / FILE_NAME).exists():
+        _fetch_missing(folder)
+    return folder / FILE_NAME
+
+
+def ensure_schema_files(folder: Path) -> dict[str, Path]:
+    """The file of each supported version, by version; fetched as `ensure_schema_file` does."""
+    files = {version: folder / file_name(version) for version in VERSIONS}
+    if not all(file.exists() for file in files.values()):
+        _fetch_missing(folder)
+    return files
+
+
+def file_name(version: str) -> str:
+    return f"admin_{version}.json.gz"
+
+
+def _fetch_missing(folder: Path) -> None:
+    """Take from one tarball every file that is not there; each appears whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch:
         tarball = _fetch(Path(scratch))
-        unpacked = Path(scratch) / FILE_NAME
-        unpacked.write_bytes(_member(tarball))
-        unpacked.replace(target)
-    return target
+        for name in map(file_name, VERSIONS):
+            if not (folder / name).exists():
+                unpacked = Path(scratch) / name
+                unpacked.write_bytes(_member(tarball, name))
+                unpacked.replace(folder / name)
 
 
 def _fetch(scratch: Path) -> Path:
@@ -54,8 +74,8 @@ def _fetch(scratch: Path) -> Path:
     return tarball
 
 
-def _member(tarball: Path) -> bytes:
-    name = f"package/dist/data/{FILE_NAME}"
+def _member(tarball: Path, file: str) -> bytes:
+    name = f"package/dist/data/{file}"
     with tarfile.open(tarball) as archive:
         content = archive.extractfile(name)
         if content is None:

@@ -101,14 +101,22 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def shopify_schema_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shopify's own schema file, fetched once per machine by the same set-up step as the demo's."""
-    from ops.schema_file import ensure_schema_file  # noqa: PLC0415 - not every test needs npm
+def shopify_schemas() -> dict[str, Path]:
+    """Shopify's own schema file of each version we support, fetched once per machine by the same
+    set-up step as the demo's."""
+    from ops.schema_file import ensure_schema_files  # noqa: PLC0415 - not every test needs npm
 
-    given = os.environ.get("ECOMCRM_SHOPIFY_SCHEMA")
-    if given:
-        return Path(given)
     folder = Path.home() / ".cache" / "ecomcrm" / "shopify"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):
-        return ensure_schema_file(folder)
+        return ensure_schema_files(folder)
+
+
+@pytest.fixture(scope="session")
+def shopify_schema_path(request: pytest.FixtureRequest) -> Path:
+    """Of the version that is our default and the sandbox's."""
+    given = os.environ.get("ECOMCRM_SHOPIFY_SCHEMA")
+    if given:
+        return Path(given)
+    schemas: dict[str, Path] = request.getfixturevalue("shopify_schemas")
+    return schemas["2026-07"]

@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import io
 import os
 import tarfile
@@ -7,7 +9,13 @@ import pytest
 
 from core.errors import PermanentError, TransientError
 from ops import schema_file
-from ops.schema_file import FILE_NAME, ensure_schema_file
+from ops.schema_file import (
+    FILE_NAME,
+    VERSIONS,
+    ensure_schema_file,
+    ensure_schema_files,
+    file_name,
+)
 
 
 def fake_npm(folder: Path, script: str) -> None:
@@ -50,5 +58,29 @@ def test_a_file_that_is_there_needs_no_npm(tmp_path: Path, monkeypatch: pytest.M
     assert ensure_schema_file(tmp_path).read_bytes() == b"there"
 
 
-def test_the_real_file_is_a_schema(shopify_schema_path: Path) -> None:
-    assert shopify_schema_path.stat().st_size > 500_000
+def test_only_missing_versions_are_added_to_a_folder_of_before(
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tarfile.open(tmp_path / "package.tgz", "w:gz") as archive:
+        for version in VERSIONS:
+            member = tarfile.TarInfo(f"package/dist/data/{file_name(version)}")
+            member.size = len(version)
+            archive.addfile(member, io.BytesIO(version.encode()))
+    digest = hashlib.sha512((tmp_path / "package.tgz").read_bytes()).digest()
+    monkeypatch.setattr(schema_file, "INTEGRITY", base64.b64encode(digest).decode())
+    fake_npm(path, f"cp {tmp_path}/package.tgz . && echo once >> {tmp_path}/fetched")
+    folder = tmp_path / "shopify"
+    folder.mkdir()
+    (folder / FILE_NAME).write_bytes(b"of before")
+    for _ in range(2):
+        files = ensure_schema_files(folder)
+        assert {version: file.read_text() for version, file in files.items()} == {
+            version: "of before" if file_name(version) == FILE_NAME else version
+            for version in VERSIONS
+        }
+    assert (tmp_path / "fetched").read_text() == "once\n"
+
+
+def test_the_real_files_are_schemas(shopify_schemas: dict[str, Path]) -> None:
+    assert tuple(shopify_schemas) == VERSIONS
+    assert all(file.stat().st_size > 500_000 for file in shopify_schemas.values())
