@@ -35,7 +35,7 @@ def connect_shop(
     The client secret is stored encrypted; after a change the former one stays valid for webhooks
     for a while. A shop that had removed the app is read and mailed again. When the shop's currency
     has changed, everybody's statistics are computed anew.
-    Raises PermanentError when the credentials belong to another shop, or serve one here already.
+    Raises PermanentError when the credentials belong to another shop.
     """
     answer = client.execute(load("shop"))
     about = answer["shop"]
@@ -45,8 +45,6 @@ def connect_shop(
             "check SHOPIFY_SHOP."
         )
     box = SecretBox(settings.secret_key)
-    if not is_sandbox:
-        _refuse_shared_secret(session, client, box)
     shop = shop_by_domain(session, client.domain)
     if shop is None:
         shop = Shop(domain=client.domain, is_sandbox=is_sandbox, created_at=clock.now())
@@ -83,20 +81,6 @@ def _readable_secret(shop: Shop, box: SecretBox) -> str | None:
         return box.decrypt(shop.client_secret_encrypted) if shop.client_secret_encrypted else None
     except PermanentError:  # ECOMCRM_SECRET_KEY has changed
         return None
-
-
-def _refuse_shared_secret(session: Session, client: ShopifyClient, box: SecretBox) -> None:
-    """Two shops with one secret could not be told apart by a webhook's signature: the header that
-    names the shop is not signed, and most bodies do not name it.
-    """
-    secret = client.client_secret.get_secret_value()
-    for other in all_shops(session):
-        if other.domain != client.domain and _readable_secret(other, box) == secret:
-            raise PermanentError(
-                f"{other.domain} is connected with the same client secret. Make an app of its own "
-                f"for {client.domain} in the Dev Dashboard, so that nobody can pass a webhook of "
-                "one shop off as the other's."
-            )
 
 
 def shop_by_domain(session: Session, domain: str) -> Shop | None:

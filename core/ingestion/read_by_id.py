@@ -61,7 +61,7 @@ def _read(
     ids = [gid.make(kind.value, number) for number in numbers]
     try:
         client = client_of()
-        nodes = client.execute(load(_DOCUMENTS[kind]), {"ids": ids})["nodes"]
+        nodes = client.execute(load(_DOCUMENTS[kind], client.api_version), {"ids": ids})["nodes"]
     except QueryTooDearError:
         if len(numbers) == 1:
             return [NotFound("Shopify finds the query for this one object too dear.")]

@@ -12,7 +12,8 @@ UPDATE raw_shopify.orders AS stored SET
     is_test = staged.is_test,
     financial_status = staged.financial_status,
     source_name = staged.source_name,
-    checkout_token = staged.checkout_token,
+    -- Older versions of the API do not tell it; a webhook may have.
+    checkout_token = coalesce(staged.checkout_token, stored.checkout_token),
     discount_codes = staged.discount_codes,
     currency = staged.currency,
     current_total = staged.current_total,

@@ -4,9 +4,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from graphql import GraphQLSchema, build_client_schema, parse, validate
+from graphql import GraphQLEnumType, GraphQLSchema, build_client_schema, parse, validate
 
 from core.shopify.documents import bulk_query, load, names
+from core.subscriptions import WEBHOOK_TOPICS
+from ops.schema_file import VERSIONS
 
 
 @cache
@@ -15,18 +17,41 @@ def schema(path: Path) -> GraphQLSchema:
     return build_client_schema(introspection.get("data", introspection), assume_valid=True)
 
 
+def filled(name: str, version: str) -> str:
+    """The document as it is sent to that version."""
+    return bulk_query(name, "updated_at:>='2026-01-01T00:00:00Z'", version=version)
+
+
 @pytest.mark.requirement("SHOP-02")
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", names())
-def test_every_document_is_valid_in_shopifys_own_schema(
-    name: str, shopify_schema_path: Path
+def test_every_document_is_valid_in_every_supported_version_of_shopifys_own_schema(
+    name: str, version: str, shopify_schemas: dict[str, Path]
 ) -> None:
-    text = load(name).replace("$filter$", "updated_at:>='2026-01-01T00:00:00Z'")
-    assert validate(schema(shopify_schema_path), parse(text)) == []
+    document = parse(filled(name, version))
+    assert [error.message for error in validate(schema(shopify_schemas[version]), document)] == []
 
 
-def test_a_document_with_a_wrong_field_would_be_found(shopify_schema_path: Path) -> None:
-    wrong = parse("{ shop { nmae } }")
-    assert [error.message for error in validate(schema(shopify_schema_path), wrong)]
+@pytest.mark.parametrize("name", ["bulk_orders", "orders_by_id"])
+def test_a_field_is_asked_of_the_versions_that_have_it(name: str) -> None:
+    """Orders could not be read at all with a supported version that lacks one of their fields."""
+    assert "checkoutToken" not in load(name, "2026-04")
+    assert "checkoutToken\n" in load(name, "2026-07")
+    assert load(name, "2026-10") == load(name)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_document_with_a_wrong_field_would_be_found(
+    version: str, shopify_schemas: dict[str, Path]
+) -> None:
+    assert validate(schema(shopify_schemas[version]), parse("{ shop { nmae } }"))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_topic_is_one_of_shopifys(version: str, shopify_schemas: dict[str, Path]) -> None:
+    topics = schema(shopify_schemas[version]).get_type("WebhookSubscriptionTopic")
+    assert isinstance(topics, GraphQLEnumType)
+    assert set(WEBHOOK_TOPICS) <= set(topics.values)
 
 
 @pytest.mark.parametrize("name", [name for name in names() if name.startswith("bulk_c")])
