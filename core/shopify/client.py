@@ -8,7 +8,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Self
@@ -111,16 +111,19 @@ class ShopifyClient:
         refuses.
         """
         retries = _Retries(self.domain, self._sleep)
+        size = _size(variables or {})
         while True:
-            wait = self._bucket.delay(document)
-            if wait:
-                self._sleep(wait)
+            reserved = self._bucket.reserve(document, size)
             try:
+                if reserved.seconds:
+                    self._sleep(reserved.seconds)
                 return self._once(document, variables or {})
             except UnauthorizedError as error:
                 retries.after_unauthorized(error)
             except TransientError as error:
                 retries.pause(error)
+            finally:
+                self._bucket.release(reserved)
 
     def _once(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
         token = self._tokens.token()
@@ -138,7 +141,7 @@ class ShopifyClient:
             raise problem
         self._note_version(response)
         answer = _json_object(response)
-        self._bucket.learn(document, answer)
+        self._bucket.learn(document, answer, _size(variables))
         if problem := from_graphql(answer):
             raise problem
         data: dict[str, Any] = answer["data"]
@@ -220,6 +223,11 @@ class _Retries:
             return error.retry_after.total_seconds() * jitter
         longest = float(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (self._failed - 1)))
         return longest * self._random.uniform(0.5, 1.0)
+
+
+def _size(variables: Mapping[str, Any]) -> int:
+    """How many objects a call names: its cost grows with them."""
+    return max((len(value) for value in variables.values() if isinstance(value, list)), default=0)
 
 
 def _json_object(response: httpx.Response) -> dict[str, Any]:

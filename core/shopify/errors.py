@@ -24,6 +24,10 @@ class UnauthorizedError(PermanentError):
     """The access token is not valid (any more)."""
 
 
+class AccessDeniedError(PermanentError):
+    """The app lacks a scope or the access to protected customer data for what was asked."""
+
+
 class QueryTooDearError(PermanentError):
     """The query costs more than any query may: ask for less at once."""
 
@@ -147,7 +151,7 @@ def _from_codes(errors: list[dict[str, Any]], answer: Mapping[str, Any]) -> Ecom
         return QueryTooDearError(said)
     if "ACCESS_DENIED" in by_code:
         needed = (by_code["ACCESS_DENIED"].get("extensions") or {}).get("requiredAccess") or ""
-        return PermanentError(
+        return AccessDeniedError(
             f"The app may not read this: {said} Add the scope to the app and install it anew. "
             f"{needed}".strip()
         )
