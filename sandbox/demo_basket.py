@@ -32,12 +32,13 @@ class Line:
 
 @dataclass(slots=True)
 class Basket:
-    """`total` was asked at first, `current` is left of it, `refunded` went back."""
+    """`total` was asked at first, `shipping` of it, `current` is left, `refunded` went back."""
 
     lines: list[Line]
     discount: int
     codes: list[str]
     total: int
+    shipping: int
     current: int = field(init=False)
     refunded: int = 0
 
@@ -75,7 +76,7 @@ def make_basket(
         code, discount = rng.choice((("REPLACEMENT", 100), ("GIFTED", 100)))
     goods = sum(line.price * line.quantity for line in lines) * (100 - discount) // 100
     shipping = _SHIPPING if shipped and not free and goods < _FREE_SHIPPING_FROM else 0
-    return Basket(lines, discount, [code] if code else [], goods + shipping)
+    return Basket(lines, discount, [code] if code else [], goods + shipping, shipping)
 
 
 def _fill(rng: random.Random, worth: float, month: int) -> list[Line]:
@@ -110,11 +111,16 @@ def _pick(rng: random.Random, left: float, month: int) -> Line:
         title=product.title,
         variant=None if version is None else product.variants[version],
         sku=product.sku if version is None else f"{product.sku}-{version + 1}",
-        product=_FIRST_PRODUCT + place * _PRODUCT_STEP,
+        product=product_number(place),
         price=price,
         quantity=quantity,
         current_quantity=quantity,
     )
+
+
+def product_number(place: int) -> int:
+    """The id of the product at that place of the catalogue."""
+    return _FIRST_PRODUCT + place * _PRODUCT_STEP
 
 
 def _price(product: Product, version: int | None) -> int:

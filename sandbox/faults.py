@@ -1,6 +1,7 @@
 """The knobs that make the sandbox misbehave on purpose. Kept in the store: a restart keeps them."""
 
 import json
+import sqlite3
 import threading
 from typing import Any
 
@@ -29,19 +30,38 @@ DEFAULTS: dict[str, Any] = {
     "shopify_bucket_size": 2000,
     "shopify_restore_rate": 100,
     "shopify_token_seconds": 86399,
+    "shopify_revoke_token_times": 0,
+    "shopify_served_version": "",
+    "shopify_missing_scopes": "",
+    "shopify_search_warning_times": 0,
     # Shopify: bulk operations
     "bulk_line_order": "interleaved",
     "bulk_running_polls": 1,
     "bulk_hold": False,
     "bulk_fail_times": 0,
+    "bulk_partial_times": 0,
+    "bulk_timeout_times": 0,
+    "bulk_cancel_times": 0,
+    "bulk_expire_times": 0,
+    "bulk_null_url_times": 0,
+    "bulk_strangers": 0,
     "bulk_malformed_lines": 0,
+    "bulk_corrupt_lines": 0,
     "bulk_drop_download_times": 0,
+    "bulk_truncate_times": 0,
+    "bulk_expire_url_times": 0,
     # Shopify, its webhooks
     "webhook_off": False,
     "webhook_lose_times": 0,
+    "webhook_copies": 1,
+    "webhook_delay_seconds": 0.0,
+    "webhook_shuffle_seconds": 0.0,
+    # the shopkeeper's own doing, in shops that were not given a rate of their own
+    "simulator_orders_per_hour": 0.0,
     # deliveries of either
     "retry_scale": 1 / 60,
 }
+MOST_COPIES = 10
 LINE_ORDERS = ("after_parent", "interleaved", "shuffled")
 
 
@@ -101,17 +121,30 @@ class Faults:
         self._values |= changes
 
 
+def stored_knob(db: sqlite3.Connection, name: str) -> Any:
+    """The knob as it stands in the store, for code that has a transaction and no Faults."""
+    row = db.execute("select value from settings where name = ?", [f"fault.{name}"]).fetchone()
+    return DEFAULTS[name] if row is None else json.loads(row["value"])
+
+
 def _check(name: str, value: Any) -> None:
     if name not in DEFAULTS:
         raise UnknownKnobError(f"no such knob: {name}. Knobs: {', '.join(sorted(DEFAULTS))}")
-    default = DEFAULTS[name]
+    wrong = _wrong(name, DEFAULTS[name], value)
+    if wrong:
+        raise UnknownKnobError(f"{name} must be {wrong}")
+
+
+def _wrong(name: str, default: Any, value: Any) -> str | None:
+    """What the value would have to be; None when it is."""
     if name == "bulk_line_order":
-        if value not in LINE_ORDERS:
-            raise UnknownKnobError(f"{name} must be one of {', '.join(LINE_ORDERS)}")
-    elif isinstance(default, bool):
-        if not isinstance(value, bool):
-            raise UnknownKnobError(f"{name} must be true or false")
-    elif isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        raise UnknownKnobError(f"{name} must be a number, not below zero")
-    elif isinstance(default, int) and not isinstance(value, int):
-        raise UnknownKnobError(f"{name} must be a whole number")
+        return None if value in LINE_ORDERS else f"one of {', '.join(LINE_ORDERS)}"
+    if isinstance(default, str):
+        return None if isinstance(value, str) else "a text"
+    if isinstance(default, bool):
+        return None if isinstance(value, bool) else "true or false"
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        return "a number, not below zero"
+    if isinstance(default, int) and not isinstance(value, int):
+        return "a whole number"
+    return None

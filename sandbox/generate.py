@@ -1,8 +1,8 @@
 """The demo shop: two years of a made-up home-goods brand, the same bytes for the same seed.
 
 Orders are made one by one, each from its own random stream, so a shop of any size is streamed;
-only people and the bare moments of purchase are held. All times lie before 00:00 UTC of `end`:
-an order from later today would arrive in a sync as a new one and be owed a mail.
+only people, the bare moments of purchase and the few left checkouts are held. All times lie before
+00:00 UTC of `end`: an order from later today would come in as a new one and be owed a mail.
 """
 
 import argparse
@@ -16,16 +16,27 @@ from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from sandbox import demo_checkouts
 from sandbox.demo_basket import Basket, make_basket
-from sandbox.demo_history import Calendar, Person, Purchase, people_and_purchases
+from sandbox.demo_checkouts import Checkout
+from sandbox.demo_history import (
+    HISTORY_DAYS,
+    Calendar,
+    Person,
+    Purchase,
+    people_and_purchases,
+)
+from sandbox.demo_products import product_records
 from sandbox.shop_folder import (
     Record,
     Shop,
     ShopFolderWriter,
+    Totals,
     customer_record,
     email_record,
     line_item_record,
     order_record,
+    refund_record,
 )
 
 SHOP = Shop(
@@ -40,6 +51,7 @@ _ORDER_STEP = 1024
 _FIRST_ORDER_NAME = 1001
 _FIRST_ITEM = 14_390_000_000_001
 _ITEMS_PER_ORDER = 64
+_FIRST_REFUND = 930_200_000_001
 _SHOP_HOURS = range(8, 17)  # UTC: the small shop at the harbour has a till
 _HOUR = 3600
 _DAY = 24 * _HOUR
@@ -87,6 +99,8 @@ class ShopCounts:
     customers_without_order: int
     orders: int
     line_items: int
+    products: int
+    checkouts: int
     guest_orders: int
     by_fate: dict[str, int]
     by_consent: dict[str, int]
@@ -116,10 +130,16 @@ def generate_shop(
     people, purchases = people_and_purchases(customers, seed=seed, calendar=calendar)
     orders = _plan(purchases, seed=seed, limit=calendar.limit)
     with ShopFolderWriter(folder, SHOP, seed=seed) as writer:
-        for person in sorted(people, key=lambda person: (person.updated, person.number)):
-            writer.customer(_customer(person))
+        totals = [Totals(SHOP.currency) for _ in people]
+        checkouts = list(demo_checkouts.left(people, seed=seed, limit=calendar.limit))
         for order in orders:
-            _write_order(writer, order, people, seed=seed)
+            checkouts += _write_order(writer, order, people, totals, seed=seed)
+        for person, bought in sorted(zip(people, totals, strict=True), key=_last_updated):
+            writer.customer(_customer(person, bought))
+        for product in product_records(SHOP, since=_time(calendar.limit - HISTORY_DAYS * _DAY)):
+            writer.product(product)
+        for root, items in demo_checkouts.records(SHOP, checkouts):
+            writer.checkout(root, items)
     return _counts(people, orders, writer)
 
 
@@ -145,7 +165,11 @@ def _fate(purchase: Purchase, rng: random.Random, limit: int) -> tuple[str, int]
     return name, min(purchase.at + 5, limit - 1)
 
 
-def _customer(person: Person) -> Record:
+def _last_updated(entry: tuple[Person, Totals]) -> tuple[int, int]:
+    return entry[0].updated, entry[0].number
+
+
+def _customer(person: Person, totals: Totals) -> Record:
     email = None
     if person.email:
         email = email_record(person.email, person.consent, asked_at=_time(person.consent_at))
@@ -159,12 +183,19 @@ def _customer(person: Person) -> Record:
         updated_at=_time(person.updated),
         email=email,
         phone=person.phone,
+        totals=totals,
     )
 
 
 def _write_order(
-    writer: ShopFolderWriter, order: _Order, people: Sequence[Person], *, seed: int
-) -> None:
+    writer: ShopFolderWriter,
+    order: _Order,
+    people: Sequence[Person],
+    totals: Sequence[Totals],
+    *,
+    seed: int,
+) -> list[Checkout]:
+    """Writes the order and adds it to its customer's totals; its checkout, if that was left."""
     rng = random.Random(f"order:{seed}:{order.sequence}")
     purchase = order.purchase
     person = None if purchase.person is None else people[purchase.person]
@@ -179,6 +210,7 @@ def _write_order(
     )
     _settle(basket, order.fate, rng)
     number = _FIRST_ORDER + order.sequence * _ORDER_STEP
+    token = None if at_till else f"{rng.getrandbits(128):032x}"
     record = order_record(
         number,
         name=f"#{_FIRST_ORDER_NAME + order.sequence}",
@@ -189,15 +221,34 @@ def _write_order(
         test=order.fate == "test",
         status=_status(basket, order.fate),
         source="pos" if at_till else "web",
-        checkout_token=None if at_till else f"{rng.getrandbits(128):032x}",
+        checkout_token=token,
         discount_codes=basket.codes,
         currency=SHOP.currency,
         total=basket.total,
         current=basket.current,
         refunded=basket.refunded,
         customer=person.number if person else None,
+        refunds=_refunds(basket, order),
     )
     writer.order(record, _line_items(basket, order.sequence))
+    if purchase.person is not None:
+        totals[purchase.person].add(record, current=basket.current)
+    checkout = demo_checkouts.recovered(rng, basket, at=purchase.at, token=token, person=person)
+    return [checkout] if checkout else []
+
+
+def _refunds(basket: Basket, order: _Order) -> list[Record]:
+    """All at once, when the order was last touched."""
+    if not basket.refunded:
+        return []
+    return [
+        refund_record(
+            _FIRST_REFUND + order.sequence,
+            processed_at=_time(order.updated),
+            cents=basket.refunded,
+            currency=SHOP.currency,
+        )
+    ]
 
 
 def _address(person: Person | None, sequence: int, *, at_till: bool) -> str | None:
@@ -250,6 +301,8 @@ def _counts(
         customers_without_order=len(people) - len(buyers),
         orders=writer.counts.orders,
         line_items=writer.counts.line_items,
+        products=writer.counts.products,
+        checkouts=writer.counts.checkouts,
         guest_orders=sum(order.purchase.person is None for order in orders),
         by_fate=dict(sorted(Counter(order.fate for order in orders).items())),
         by_consent=dict(sorted(Counter(p.consent for p in people if p.email).items())),

@@ -9,24 +9,31 @@ import re
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import orjson
 
+from sandbox import history
 from sandbox.clock import epoch
 from sandbox.shapes import (
     BadLineError,
+    good_checkout,
+    good_checkout_item,
     good_customer,
     good_line_item,
     good_order,
+    good_product,
     id_number,
     is_counted,
     normal_email,
+    recovery_token,
 )
 from sandbox.store import Store
+from sandbox.totals import keep_differences
 
 BATCH = 2_000
 SHOWN = 20
@@ -38,6 +45,17 @@ insert or ignore into orders
     (shop, num, customer, processed_at, created_at, updated_at, placed_at, is_counted, body)
 values (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 INSERT_LINE_ITEM = "insert or ignore into line_items (shop, parent, num, body) values (?, ?, ?, ?)"
+INSERT_PRODUCT = """
+insert or ignore into products (shop, num, created_at, updated_at, body) values (?, ?, ?, ?, ?)"""
+INSERT_CHECKOUT = """
+insert or ignore into checkouts
+    (shop, num, token, customer, created_at, updated_at, completed_at, body)
+values (?, ?, ?, ?, ?, ?, ?, ?)"""
+INSERT_CHECKOUT_ITEM = """
+insert or ignore into checkout_items (shop, parent, num, body) values (?, ?, ?, ?)"""
+NEEDED = ("customers.jsonl", "orders.jsonl")
+OPTIONAL = ("products.jsonl", "checkouts.jsonl")
+TABLES = ("customers", "orders", "line_items", "products", "checkouts", "checkout_items")
 
 
 class FolderError(ValueError):
@@ -78,7 +96,7 @@ def load_folder(
     """
     began = time.perf_counter()
     about = read_shop_json(folder)
-    for name in ("customers.jsonl", "orders.jsonl"):
+    for name in NEEDED:
         if not (folder / name).is_file():
             raise FolderError(f"{folder / name} is missing")
     rejected = Rejected()
@@ -91,9 +109,19 @@ def load_folder(
                 f"{about['domain']} is loaded already; ask with replace or if_absent"
             )
         shop = _fresh_shop(db, about, now)
-        _load_customers(db, shop, folder, rejected)
-        _load_orders(db, shop, folder, rejected)
+        loading = _Loading(db, shop, folder, rejected)
+        loading.roots("customers.jsonl", INSERT_CUSTOMER, customer_row)
+        loading.families(
+            "orders.jsonl", (INSERT_ORDER, order_row), (INSERT_LINE_ITEM, line_item_row)
+        )
+        loading.roots("products.jsonl", INSERT_PRODUCT, product_row)
+        loading.families(
+            "checkouts.jsonl",
+            (INSERT_CHECKOUT, checkout_row),
+            (INSERT_CHECKOUT_ITEM, checkout_item_row),
+        )
         _drop_orphans(db, shop, rejected)
+        keep_differences(db, shop)
         _set_counters(db, shop)
         counts = _counts(db, shop)
     return {
@@ -101,7 +129,9 @@ def load_folder(
         "loaded": True,
         **counts,
         "rejected": rejected.report(),
-        "not_loaded": [n for n in ("checkouts.jsonl",) if (folder / n).exists()],
+        "not_loaded": sorted(
+            path.name for path in folder.glob("*.jsonl") if path.name not in NEEDED + OPTIONAL
+        ),
         "seconds": round(time.perf_counter() - began, 3),
     }
 
@@ -137,10 +167,11 @@ def _fresh_shop(db: sqlite3.Connection, about: dict[str, str], now: float) -> in
         if row
         else db.execute("select coalesce(max(shop), 0) + 1 from shops").fetchone()[0]
     )
-    for table in ("customers", "orders", "line_items", "consent_changes", "bulk_operations"):
+    for table in (*TABLES, *history.TABLES, "bulk_operations"):
         db.execute(f"delete from {table} where shop = ?", [number])
     db.execute(
-        "insert or replace into shops values (?, ?, ?, ?, ?, ?, 0, 0, 0, 0)",
+        "insert or replace into shops (shop, domain, name, currency, time_zone, loaded_at,"
+        " next_customer, next_order, next_line, next_name) values (?, ?, ?, ?, ?, ?, 0, 0, 0, 0)",
         [number, about["domain"], about["name"], about["currency"], about["time_zone"], now],
     )
     return int(number)
@@ -190,31 +221,40 @@ class _Batch:
             self._rows.clear()
 
 
-def _load_customers(db: sqlite3.Connection, shop: int, folder: Path, rejected: Rejected) -> None:
-    path = folder / "customers.jsonl"
-    batch = _Batch(db, INSERT_CUSTOMER, path.name, rejected)
-    for number, line in _lines(path, rejected):
-        try:
-            batch.add(customer_row(shop, line))
-        except BadLineError as error:
-            rejected.add(str(error), file=path.name, line=number)
-    batch.flush()
+Row = tuple[Any, ...]
+RowOf = Callable[[int, dict[str, Any]], Row]
 
 
-def _load_orders(db: sqlite3.Connection, shop: int, folder: Path, rejected: Rejected) -> None:
-    path = folder / "orders.jsonl"
-    orders = _Batch(db, INSERT_ORDER, path.name, rejected)
-    items = _Batch(db, INSERT_LINE_ITEM, path.name, rejected)
-    for number, line in _lines(path, rejected):
-        try:
-            if "__parentId" in line:
-                items.add(line_item_row(shop, line))
-            else:
-                orders.add(order_row(shop, line))
-        except BadLineError as error:
-            rejected.add(str(error), file=path.name, line=number)
-    orders.flush()
-    items.flush()
+@dataclass(frozen=True)
+class _Loading:
+    """Reads the folder's files into one shop; a file that need not be there may be absent."""
+
+    db: sqlite3.Connection
+    shop: int
+    folder: Path
+    rejected: Rejected
+
+    def roots(self, name: str, statement: str, row_of: RowOf) -> None:
+        """A file whose lines are all of one kind."""
+        self.families(name, (statement, row_of), None)
+
+    def families(self, name: str, root: tuple[str, RowOf], child: tuple[str, RowOf] | None) -> None:
+        """A file in which children stand anywhere among their parents."""
+        path = self.folder / name
+        if not path.exists():
+            return
+        kinds = [
+            (_Batch(self.db, statement, name, self.rejected), row_of)
+            for statement, row_of in (root, *([child] if child else []))
+        ]
+        for number, line in _lines(path, self.rejected):
+            batch, row_of = kinds[-1 if "__parentId" in line else 0]
+            try:
+                batch.add(row_of(self.shop, line))
+            except BadLineError as error:
+                self.rejected.add(str(error), file=name, line=number)
+        for batch, _ in kinds:
+            batch.flush()
 
 
 def customer_row(shop: int, line: dict[str, Any]) -> tuple[Any, ...]:
@@ -258,31 +298,81 @@ def line_item_row(shop: int, line: dict[str, Any]) -> tuple[Any, ...]:
     return shop, parent, number, orjson.dumps(good_line_item(line))
 
 
+def product_row(shop: int, line: dict[str, Any]) -> tuple[Any, ...]:
+    """The values of INSERT_PRODUCT. Raises BadLineError."""
+    number, body = id_number(line.get("id"), "Product"), good_product(line)
+    times = epoch(body["createdAt"]), epoch(body["updatedAt"])
+    return shop, number, *times, orjson.dumps(body)
+
+
+def checkout_row(shop: int, line: dict[str, Any], *, token: str | None = None) -> tuple[Any, ...]:
+    """The values of INSERT_CHECKOUT. Raises BadLineError.
+
+    `token`: as orders name it in `checkoutToken`; by default the one in the recovery address.
+    """
+    number, body = id_number(line.get("id"), "AbandonedCheckout"), good_checkout(line)
+    customer, completed = body["customer"], body["completedAt"]
+    return (
+        shop,
+        number,
+        token or recovery_token(body["abandonedCheckoutUrl"]),
+        id_number(customer["id"], "Customer") if customer else None,
+        epoch(body["createdAt"]),
+        epoch(body["updatedAt"]),
+        epoch(completed) if completed else None,
+        orjson.dumps(body),
+    )
+
+
+def checkout_item_row(shop: int, line: dict[str, Any]) -> tuple[Any, ...]:
+    """The values of INSERT_CHECKOUT_ITEM. Raises BadLineError."""
+    parent = id_number(line["__parentId"], "AbandonedCheckout")
+    number = id_number(line.get("id"), "AbandonedCheckoutLineItem")
+    return shop, parent, number, orjson.dumps(good_checkout_item(line))
+
+
 def _drop_orphans(db: sqlite3.Connection, shop: int, rejected: Rejected) -> None:
-    orphans = db.execute(
-        "delete from line_items where shop = ? and not exists (select 1 from orders"
-        " where orders.shop = line_items.shop and orders.num = line_items.parent)",
-        [shop],
-    ).rowcount
-    if orphans:
-        rejected.add("a line item without its order", file="orders.jsonl", line=None, count=orphans)
+    for items, parents, name in (
+        ("line_items", "orders", "order"),
+        ("checkout_items", "checkouts", "checkout"),
+    ):
+        orphans = db.execute(
+            f"delete from {items} where shop = ? and not exists (select 1 from {parents}"
+            f" where {parents}.shop = {items}.shop and {parents}.num = {items}.parent)",
+            [shop],
+        ).rowcount
+        if orphans:
+            rejected.add(
+                f"a line item without its {name}", file=f"{parents}.jsonl", line=None, count=orphans
+            )
 
 
 def _set_counters(db: sqlite3.Connection, shop: int) -> None:
-    """New objects are numbered above everything that was loaded."""
+    """New objects are numbered above everything that was loaded.
+
+    Lines also above the orders: a refund that was made up for an order has the order's number,
+    and new refunds are numbered as lines are.
+    """
+    highest = {
+        table: db.execute(f"select max(num) from {table} where shop = ?", [shop]).fetchone()[0]
+        for table in TABLES
+    }
+    lines = [highest[table] for table in ("line_items", "checkout_items", "orders")]
     db.execute(
-        """update shops set
-           next_customer = (select coalesce(max(num), 7000000000000) + 1 from customers where shop = ?1),
-           next_order = (select coalesce(max(num), 8000000000000) + 1 from orders where shop = ?1),
-           next_line = (select coalesce(max(num), 9000000000000) + 1 from line_items where shop = ?1),
-           next_name = (select count(*) + 1001 from orders where shop = ?1)
-           where shop = ?1""",  # noqa: E501
-        [shop],
+        """update shops set next_customer = ?, next_order = ?, next_line = ?, next_checkout = ?,
+             next_name = (select count(*) + 1001 from orders where shop = ?5) where shop = ?5""",
+        [
+            (highest["customers"] or 7_000_000_000_000) + 1,
+            (highest["orders"] or 8_000_000_000_000) + 1,
+            max((number for number in lines if number), default=9_000_000_000_000) + 1,
+            (highest["checkouts"] or 6_000_000_000_000) + 1,
+            shop,
+        ],
     )
 
 
 def _counts(db: sqlite3.Connection, shop: int) -> dict[str, int]:
     return {
         table: db.execute(f"select count(*) from {table} where shop = ?", [shop]).fetchone()[0]
-        for table in ("customers", "orders", "line_items")
+        for table in ("customers", "orders", "line_items", "products", "checkouts")
     }

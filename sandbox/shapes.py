@@ -4,6 +4,7 @@ A stored object has every field named here, so a field that is missing from it i
 sandbox does not stand in for.
 """
 
+import re
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -18,6 +19,8 @@ CUSTOMER: Shape = {
     "lastName": None,
     "locale": None,
     "tags": None,
+    "numberOfOrders": None,
+    "amountSpent": {"amount": None, "currencyCode": None},
     "createdAt": None,
     "updatedAt": None,
     "defaultEmailAddress": {
@@ -29,6 +32,7 @@ CUSTOMER: Shape = {
     },
     "defaultPhoneNumber": {"phoneNumber": None},
 }
+REFUND: Shape = {"id": None, "processedAt": None, "totalRefundedSet": MONEY}
 ORDER: Shape = {
     "id": None,
     "name": None,
@@ -46,6 +50,7 @@ ORDER: Shape = {
     "currentTotalPriceSet": MONEY,
     "totalPriceSet": MONEY,
     "totalRefundedSet": MONEY,
+    "refunds": REFUND,
     "customer": {"id": None},
 }
 LINE_ITEM: Shape = {
@@ -59,6 +64,33 @@ LINE_ITEM: Shape = {
     "originalUnitPriceSet": MONEY,
 }
 
+PRODUCT: Shape = {
+    "id": None,
+    "title": None,
+    "handle": None,
+    "status": None,
+    "vendor": None,
+    "productType": None,
+    "createdAt": None,
+    "updatedAt": None,
+    "onlineStoreUrl": None,
+    "featuredMedia": {"preview": {"image": {"url": None}}},
+}
+CHECKOUT: Shape = {
+    "id": None,
+    "name": None,
+    "createdAt": None,
+    "updatedAt": None,
+    "completedAt": None,
+    "abandonedCheckoutUrl": None,
+    "discountCodes": None,
+    "totalPriceSet": MONEY,
+    "subtotalPriceSet": MONEY,
+    "customer": {"id": None, "defaultEmailAddress": {"emailAddress": None}},
+}
+CHECKOUT_ITEM: Shape = {name: LINE_ITEM[name] for name in LINE_ITEM if name != "currentQuantity"}
+
+PRODUCT_STATUSES = frozenset({"ACTIVE", "ARCHIVED", "DRAFT", "UNLISTED"})
 MARKETING_STATES = frozenset({"INVALID", "NOT_SUBSCRIBED", "PENDING", "SUBSCRIBED", "UNSUBSCRIBED"})
 FINANCIAL_STATUSES = frozenset(
     {
@@ -74,6 +106,7 @@ FINANCIAL_STATUSES = frozenset(
 )
 UNCOUNTED_STATUSES = frozenset({"VOIDED", "EXPIRED", "REFUNDED"})
 LARGEST_ID = 2**63 - 1
+_RECOVERY = re.compile(r"/checkouts/(?:ac|cn)/([^/?#]+)/recover(?:[?#]|$)")
 
 
 class BadLineError(ValueError):
@@ -113,7 +146,19 @@ def good_customer(line: dict[str, Any]) -> dict[str, Any]:
         if address.setdefault("marketingState", "NOT_SUBSCRIBED") not in MARKETING_STATES:
             raise BadLineError("marketingState is not one of Shopify's")
         address.setdefault("validFormat", True)
+    _totals(body)
     return _complete(body, CUSTOMER)
+
+
+def _totals(body: dict[str, Any]) -> None:
+    """`numberOfOrders` and `amountSpent`, which a folder may leave out."""
+    number = body.get("numberOfOrders")
+    if number is not None and not (
+        isinstance(number, str) and re.fullmatch(r"[0-9]{1,18}", number)
+    ):
+        raise BadLineError("numberOfOrders is not a count")
+    if body.get("amountSpent") is not None:
+        amount({"amountSpent": {"shopMoney": body["amountSpent"]}}, "amountSpent")
 
 
 def good_order(line: dict[str, Any]) -> dict[str, Any]:
@@ -132,7 +177,28 @@ def good_order(line: dict[str, Any]) -> dict[str, Any]:
         amount(body, name)
     if body.get("customer") is not None and not isinstance(body["customer"], dict):
         raise BadLineError("customer is not an object")
+    body["refunds"] = _refunds(body)
     return _complete(body, ORDER)
+
+
+def _refunds(order: dict[str, Any]) -> list[dict[str, Any]]:
+    """The order's refunds; one at its last update when only their sum is known."""
+    refunds = order.get("refunds") or []
+    if not isinstance(refunds, list) or not all(isinstance(each, dict) for each in refunds):
+        raise BadLineError("refunds is not a list of refunds")
+    for refund in refunds:
+        id_number(refund.get("id"), "Refund")
+        _times(refund, "processedAt")
+        amount(refund, "totalRefundedSet")
+    if refunds or amount(order, "totalRefundedSet") <= 0:
+        return refunds
+    return [
+        {
+            "id": gid("Refund", id_number(order.get("id"), "Order")),
+            "processedAt": order["updatedAt"],
+            "totalRefundedSet": order["totalRefundedSet"],
+        }
+    ]
 
 
 def good_line_item(line: dict[str, Any]) -> dict[str, Any]:
@@ -142,6 +208,50 @@ def good_line_item(line: dict[str, Any]) -> dict[str, Any]:
     body = {"currentQuantity": line["quantity"]} | line
     amount(body, "originalUnitPriceSet")
     return _complete(body, LINE_ITEM)
+
+
+def good_product(line: dict[str, Any]) -> dict[str, Any]:
+    """The product with every field of PRODUCT. Raises BadLineError."""
+    body = {"status": "ACTIVE"} | line
+    _times(body, "createdAt", "updatedAt")
+    if not isinstance(body.get("title"), str):
+        raise BadLineError("title is not a text")
+    if body["status"] not in PRODUCT_STATUSES:
+        raise BadLineError("status is not one of Shopify's")
+    return _complete(body, PRODUCT)
+
+
+def good_checkout(line: dict[str, Any]) -> dict[str, Any]:
+    """The checkout with every field of CHECKOUT. Raises BadLineError."""
+    body = {"discountCodes": [], "completedAt": None} | line
+    _times(body, "createdAt", "updatedAt")
+    if body["completedAt"] is not None:
+        _times(body, "completedAt")
+    recovery_token(body.get("abandonedCheckoutUrl"))
+    if not isinstance(body["discountCodes"], list):
+        raise BadLineError("discountCodes is not a list")
+    amount(body, "totalPriceSet")
+    body.setdefault("subtotalPriceSet", body["totalPriceSet"])
+    amount(body, "subtotalPriceSet")
+    if body.get("customer") is not None and not isinstance(body["customer"], dict):
+        raise BadLineError("customer is not an object")
+    return _complete(body, CHECKOUT)
+
+
+def good_checkout_item(line: dict[str, Any]) -> dict[str, Any]:
+    """The line item with every field of CHECKOUT_ITEM. Raises BadLineError."""
+    if not isinstance(line.get("quantity"), int):
+        raise BadLineError("quantity is not a whole number")
+    amount(line, "originalUnitPriceSet")
+    return _complete(line, CHECKOUT_ITEM)
+
+
+def recovery_token(url: Any) -> str:
+    """`abc` of `https://…/checkouts/ac/abc/recover?key=…`. Raises BadLineError."""
+    found = _RECOVERY.search(url) if isinstance(url, str) else None
+    if found is None:
+        raise BadLineError("abandonedCheckoutUrl is not a recovery address")
+    return found[1]
 
 
 def amount(body: dict[str, Any], name: str) -> Decimal:
@@ -184,5 +294,7 @@ def _complete(body: dict[str, Any], shape: Shape) -> dict[str, Any]:
         value = body.get(name)
         if inner is not None and isinstance(value, dict):
             value = _complete(value, inner)
+        elif inner is not None and isinstance(value, list):
+            value = [_complete(each, inner) for each in value]
         whole[name] = value
     return whole

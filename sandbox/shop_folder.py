@@ -6,8 +6,7 @@ GraphQL documents they must look like. Nothing here knows where a shop's data co
 
 import hashlib
 import json
-import random
-from collections import deque
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -16,16 +15,14 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from sandbox.jsonl import encode_line
+from sandbox.shapes import is_counted
+from sandbox.straying import Straying
 
 Record = dict[str, Any]
 
-FILES = ("customers.jsonl", "orders.jsonl", "checkouts.jsonl", "shop.json")
+FILES = ("customers.jsonl", "orders.jsonl", "products.jsonl", "checkouts.jsonl", "shop.json")
 
-# How far a child may stray from its order, in orders before it and in lines after it.
-_ORDERS_AHEAD = 40
-_LINES_BEHIND = 400
-_SHARE_EARLY = 0.08
-_SHARE_LATE = 0.10
+_OPTIONAL = ("products.jsonl", "checkouts.jsonl")
 
 
 @dataclass(frozen=True)
@@ -41,9 +38,11 @@ class Shop:
 class Counts(NamedTuple):
     """Lines written so far."""
 
-    customers: int
-    orders: int
-    line_items: int
+    customers: int = 0
+    orders: int = 0
+    line_items: int = 0
+    products: int = 0
+    checkouts: int = 0
 
 
 # ------------------------------------------------------------------------------ values
@@ -82,6 +81,23 @@ def consent_of(key: str) -> str:
     return "NOT_SUBSCRIBED" if place < 90 else "PENDING"  # noqa: PLR2004
 
 
+class Totals:
+    """What a customer's orders come to, taken one by one (`add`)."""
+
+    def __init__(self, currency: str) -> None:
+        self.orders = self.spent = 0
+        self._currency = currency
+
+    def add(self, order: Record, *, current: int) -> None:
+        """`current` cents are left of the order; tests are none of the customer's."""
+        if not order["test"]:
+            self.orders += 1
+            self.spent += current if is_counted(order) else 0
+
+    def amount_spent(self) -> Record:
+        return {"amount": amount(self.spent), "currencyCode": self._currency}
+
+
 # ------------------------------------------------------------------------------ records
 
 
@@ -107,14 +123,20 @@ def customer_record(
     updated_at: datetime,
     email: Record | None,
     phone: str | None = None,
+    totals: Totals | None = None,
 ) -> Record:
-    """One line of customers.jsonl, keys in the order of the bulk query."""
+    """One line of customers.jsonl, keys in the order of the bulk query.
+
+    Without `totals` the sandbox counts the customer's orders itself.
+    """
     return {
         "id": gid("Customer", number),
         "firstName": first_name,
         "lastName": last_name,
         "locale": locale,
         "tags": sorted(tags, key=str.casefold),
+        "numberOfOrders": str(totals.orders) if totals else None,
+        "amountSpent": totals.amount_spent() if totals else None,
         "createdAt": utc_text(created_at),
         "updatedAt": utc_text(updated_at),
         "defaultEmailAddress": email,
@@ -140,6 +162,7 @@ def order_record(
     source: str = "web",
     checkout_token: str | None = None,
     discount_codes: Sequence[str] = (),
+    refunds: Sequence[Record] = (),
 ) -> Record:
     """One root line of orders.jsonl; amounts in cents, `customer` a number, None for a guest."""
     return {
@@ -159,8 +182,93 @@ def order_record(
         "currentTotalPriceSet": money(current, currency),
         "totalPriceSet": money(total, currency),
         "totalRefundedSet": money(refunded, currency),
+        "refunds": list(refunds),
         "customer": {"id": gid("Customer", customer)} if customer is not None else None,
     }
+
+
+def refund_record(number: int, *, processed_at: datetime, cents: int, currency: str) -> Record:
+    """One of an order's `refunds`."""
+    return {
+        "id": gid("Refund", number),
+        "processedAt": utc_text(processed_at),
+        "totalRefundedSet": money(cents, currency),
+    }
+
+
+def product_record(
+    number: int,
+    *,
+    title: str,
+    handle: str,
+    created_at: datetime,
+    updated_at: datetime,
+    vendor: str,
+    product_type: str = "",
+    status: str = "ACTIVE",
+    store_url: str | None = None,
+    image_url: str | None = None,
+) -> Record:
+    """One line of products.jsonl; without `store_url` it is not published."""
+    return {
+        "id": gid("Product", number),
+        "title": title,
+        "handle": handle,
+        "status": status,
+        "vendor": vendor,
+        "productType": product_type,
+        "createdAt": utc_text(created_at),
+        "updatedAt": utc_text(updated_at),
+        "onlineStoreUrl": store_url,
+        "featuredMedia": {"preview": {"image": {"url": image_url}}} if image_url else None,
+    }
+
+
+def checkout_record(
+    number: int,
+    *,
+    recovery_url: str,
+    created_at: datetime,
+    updated_at: datetime,
+    currency: str,
+    total: int,
+    subtotal: int,
+    customer: int | None,
+    address: str | None,
+    completed_at: datetime | None = None,
+    discount_codes: Sequence[str] = (),
+) -> Record:
+    """One root line of checkouts.jsonl; `address` is the customer's."""
+    owner = {
+        "id": gid("Customer", customer or 0),
+        "defaultEmailAddress": {"emailAddress": address} if address else None,
+    }
+    return {
+        "id": gid("AbandonedCheckout", number),
+        "name": f"#{number}",
+        "createdAt": utc_text(created_at),
+        "updatedAt": utc_text(updated_at),
+        "completedAt": utc_text(completed_at) if completed_at else None,
+        "abandonedCheckoutUrl": recovery_url,
+        "discountCodes": list(discount_codes),
+        "totalPriceSet": money(total, currency),
+        "subtotalPriceSet": money(subtotal, currency),
+        "customer": None if customer is None else owner,
+    }
+
+
+def recovery_url(shop: Shop, token: str, *, shop_number: int = 1) -> str:
+    """Where a left checkout is taken up again; the key depends on the token alone."""
+    key = hashlib.blake2b(f"recover:{token}".encode(), digest_size=16).hexdigest()
+    path = f"{shop_number}/checkouts/ac/{token}/recover"
+    return f"https://{shop.domain}/{path}?key={key}&locale=en"
+
+
+def checkout_item_record(number: int, **fields: Any) -> Record:
+    """One child line of checkouts.jsonl: as `line_item_record`, but nothing was taken out."""
+    item = line_item_record(number, current_quantity=0, **fields)
+    del item["currentQuantity"]
+    return item | {"id": gid("AbandonedCheckoutLineItem", number)}
 
 
 def line_item_record(
@@ -191,31 +299,27 @@ def line_item_record(
 # ------------------------------------------------------------------------------ writer
 
 
-class _Waiting(NamedTuple):
-    order: bytes
-    next_to_it: list[bytes]
-    behind: list[bytes]
-
-
 class ShopFolderWriter:
     """Streams a shop into a folder; the files appear all together when the block ends well.
 
-    Orders keep the order they are given in. Their line items stray: most follow their order,
-    some stand up to 40 orders before it and some some hundred lines after it, by `seed`.
+    Roots keep the order they are given in. The line items of orders and checkouts stray: most
+    follow their root, some stand up to 40 roots before it and some some hundred lines after it,
+    by `seed`. The files of products and checkouts appear when there is something in them.
     """
 
     def __init__(self, folder: Path, shop: Shop, *, seed: int = 1) -> None:
         self._folder = folder
         self._shop = shop
-        self._random = random.Random(f"children:{seed}")
-        self._ahead: deque[_Waiting] = deque()
-        self._behind: list[bytes] = []
-        self._written = [0, 0, 0]
+        self._seed = seed
+        self._written: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._customers = self._part("customers.jsonl").open("wb")
-        self._orders = self._part("orders.jsonl").open("wb")
+        self._files = {
+            name: self._part(name).open("wb") for name in FILES if name.endswith(".jsonl")
+        }
+        self._orders = Straying(self._files["orders.jsonl"], f"children:{self._seed}")
+        self._checkouts = Straying(self._files["checkouts.jsonl"], f"baskets:{self._seed}")
         return self
 
     def __exit__(
@@ -226,10 +330,11 @@ class ShopFolderWriter:
     ) -> None:
         try:
             if kind is None:
-                self._flush_orders()
+                self._orders.flush()
+                self._checkouts.flush()
         finally:
-            self._customers.close()
-            self._orders.close()
+            for file in self._files.values():
+                file.close()
         if kind is None:
             self._publish()
         else:
@@ -237,64 +342,41 @@ class ShopFolderWriter:
 
     @property
     def counts(self) -> Counts:
-        return Counts(*self._written)
+        return Counts(**self._written)
 
     def customer(self, record: Record) -> None:
-        self._customers.write(encode_line(record))
-        self._written[0] += 1
+        self._files["customers.jsonl"].write(encode_line(record))
+        self._written["customers"] += 1
+
+    def product(self, record: Record) -> None:
+        self._files["products.jsonl"].write(encode_line(record))
+        self._written["products"] += 1
 
     def order(self, record: Record, line_items: Sequence[Record]) -> None:
         """Take an order with its line items; they reach the file within the next 40 orders."""
-        waiting = _Waiting(encode_line(record), [], [])
-        for item in line_items:
-            line = encode_line({**item, "__parentId": record["id"]})
-            self._place(line, waiting)
-        self._ahead.append(waiting)
-        self._written[1] += 1
-        self._written[2] += len(line_items)
-        if len(self._ahead) > _ORDERS_AHEAD:
-            self._write_next_order()
+        self._orders.take(record, line_items)
+        self._written["orders"] += 1
+        self._written["line_items"] += len(line_items)
 
-    def _place(self, line: bytes, waiting: _Waiting) -> None:
-        chance = self._random.random()
-        if chance < _SHARE_EARLY:
-            self._orders.write(line)
-        elif chance < _SHARE_EARLY + _SHARE_LATE:
-            waiting.behind.append(line)
-        else:
-            waiting.next_to_it.append(line)
-
-    def _write_next_order(self) -> None:
-        waiting = self._ahead.popleft()
-        self._orders.write(waiting.order)
-        self._orders.writelines(waiting.next_to_it)
-        self._behind.extend(waiting.behind)
-        while len(self._behind) > _LINES_BEHIND:
-            self._write_one_behind()
-
-    def _write_one_behind(self) -> None:
-        place = self._random.randrange(len(self._behind))
-        self._behind[place], self._behind[-1] = self._behind[-1], self._behind[place]
-        self._orders.write(self._behind.pop())
-
-    def _flush_orders(self) -> None:
-        while self._ahead:
-            self._write_next_order()
-        while self._behind:
-            self._write_one_behind()
+    def checkout(self, record: Record, line_items: Sequence[Record]) -> None:
+        """Take an abandoned checkout with what lies in it."""
+        self._checkouts.take(record, line_items)
+        self._written["checkouts"] += 1
 
     def _part(self, name: str) -> Path:
         return self._folder / f".{name}.part"
 
     def _publish(self) -> None:
-        """Swap the shop in; one that was here before goes as a whole, its checkouts too."""
+        """Swap the shop in; one that was here before goes as a whole, what is optional too."""
         shop = json.dumps(asdict(self._shop), ensure_ascii=False, indent=2) + "\n"
         self._part("shop.json").write_text(shop, encoding="utf-8")
         for name in FILES:
-            if self._part(name).exists():
-                self._part(name).replace(self._folder / name)
-            else:
+            part = self._part(name)
+            if name in _OPTIONAL and not part.stat().st_size:
+                part.unlink()
                 (self._folder / name).unlink(missing_ok=True)
+            else:
+                part.replace(self._folder / name)
 
     def _discard(self) -> None:
         for name in FILES:

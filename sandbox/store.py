@@ -10,25 +10,46 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sandbox import history
+from sandbox.upgrade import upgrade
+
 SCHEMA = """
 create table if not exists shops (
     shop integer primary key, domain text not null unique, name text not null,
     currency text not null, time_zone text not null, loaded_at real not null,
     next_customer integer not null, next_order integer not null, next_line integer not null,
-    next_name integer not null);
+    next_name integer not null, next_checkout integer not null default 0);
 create table if not exists customers (
     shop integer not null, num integer not null, email text, consent text,
     reads_left integer not null default 0, created_at real not null, updated_at real not null,
-    body blob not null, unique (shop, num));
+    body blob not null, extra_orders integer not null default 0,
+    extra_spent integer not null default 0, unique (shop, num));
 create index if not exists customers_email on customers (shop, email);
 create index if not exists customers_updated on customers (shop, updated_at, num);
 create table if not exists orders (
     shop integer not null, num integer not null, customer integer, processed_at real not null,
     created_at real not null, updated_at real not null, placed_at real not null,
-    is_counted integer not null, uncounted_at real, body blob not null, unique (shop, num));
+    is_counted integer not null, uncounted_at real, body blob not null,
+    is_test integer generated always as (cast(body as text) ->> '$.test') virtual,
+    spent integer generated always as (cast(round(1000 *
+        (cast(body as text) ->> '$.currentTotalPriceSet.shopMoney.amount')) as integer)) virtual,
+    unique (shop, num));
 create index if not exists orders_customer on orders (shop, customer, processed_at, num);
+create index if not exists orders_totals on orders (shop, customer, is_test, is_counted, spent);
 create index if not exists orders_updated on orders (shop, updated_at, num);
 create table if not exists line_items (
+    shop integer not null, parent integer not null, num integer not null, body blob not null,
+    primary key (shop, parent, num)) without rowid;
+create table if not exists products (
+    shop integer not null, num integer not null, created_at real not null,
+    updated_at real not null, body blob not null, unique (shop, num));
+create index if not exists products_updated on products (shop, updated_at, num);
+create table if not exists checkouts (
+    shop integer not null, num integer not null, token text not null, customer integer,
+    created_at real not null, updated_at real not null, completed_at real, body blob not null,
+    unique (shop, num), unique (shop, token));
+create index if not exists checkouts_updated on checkouts (shop, updated_at, num);
+create table if not exists checkout_items (
     shop integer not null, parent integer not null, num integer not null, body blob not null,
     primary key (shop, parent, num)) without rowid;
 create table if not exists consent_changes (
@@ -41,7 +62,8 @@ create table if not exists bulk_operations (
     num integer primary key autoincrement, shop integer not null, query text not null,
     status text not null, error_code text, created_at real not null, completed_at real,
     object_count integer not null default 0, root_object_count integer not null default 0,
-    file_size integer, polls integer not null default 0);
+    file_size integer, polls integer not null default 0, offered text,
+    url_expired integer not null default 0);
 create table if not exists subscriptions (
     num integer primary key autoincrement, shop integer not null, topic text not null,
     uri text not null, created_at real not null, updated_at real not null,
@@ -87,7 +109,8 @@ class Store:
         self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._writer = self._connect()
         self._writer.executescript("pragma page_size = 8192; pragma journal_mode = wal;")
-        self._writer.executescript(SCHEMA)
+        upgrade(self._writer)
+        self._writer.executescript(SCHEMA + history.SCHEMA)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(

@@ -20,11 +20,14 @@ from sandbox.shop_folder import (
     Record,
     Shop,
     ShopFolderWriter,
+    Totals,
     consent_of,
     customer_record,
     email_record,
     line_item_record,
     order_record,
+    product_record,
+    refund_record,
 )
 from sandbox.uci_ledger import Invoice, Ledger, Row, UciError, read_ledger, read_table, rows
 
@@ -35,6 +38,7 @@ SHOP = Shop(
     time_zone="Europe/London",
 )
 _FIRST_PRODUCT = 7_000_000_000_001
+_REFUNDS_PER_ORDER = 1000
 
 
 @dataclass(frozen=True)
@@ -104,8 +108,9 @@ def convert_uci(parquet: Path, folder: Path, *, shift_to: date | None = None) ->
     days = (shift_to - last_day).days if shift_to else 0
     clock = _Clock(days=days)
     with ShopFolderWriter(folder, SHOP) as writer:
-        _write_customers(writer, ledger, clock)
-        seen = _write_orders(writer, table, ledger, clock)
+        totals = {number: Totals(SHOP.currency) for number in ledger.customers}
+        seen = _write_orders(writer, table, ledger, clock, totals)
+        _write_customers(writer, ledger, clock, totals)
     return _report(ledger, seen, clock, days=days)
 
 
@@ -113,7 +118,9 @@ def _address(customer: int) -> str:
     return f"c{customer}@example.com"
 
 
-def _write_customers(writer: ShopFolderWriter, ledger: Ledger, clock: _Clock) -> None:
+def _write_customers(
+    writer: ShopFolderWriter, ledger: Ledger, clock: _Clock, totals: dict[int, Totals]
+) -> None:
     """Everybody the file names, also who only ever sent goods back."""
     people = sorted(ledger.customers.items(), key=lambda item: (item[1].last, item[0]))
     for number, person in people:
@@ -127,27 +134,69 @@ def _write_customers(writer: ShopFolderWriter, ledger: Ledger, clock: _Clock) ->
             created_at=first_seen,
             updated_at=clock(person.last),
             email=email_record(address, consent_of(address), asked_at=first_seen),
+            totals=totals[number],
         )
         writer.customer(record)
 
 
+@dataclass(slots=True)
+class _Article:
+    """A stock code as a product: there since its first sale, titled as on that."""
+
+    number: int
+    title: str = ""
+    since: int | None = None
+
+    def sell(self, line: Row) -> None:
+        if self.since is None or line.at < self.since:
+            self.since, self.title = line.at, _title(line)
+
+
 def _write_orders(
-    writer: ShopFolderWriter, table: Any, ledger: Ledger, clock: _Clock
+    writer: ShopFolderWriter,
+    table: Any,
+    ledger: Ledger,
+    clock: _Clock,
+    totals: dict[int, Totals],
 ) -> Counter[str]:
-    """Write the invoices, last updated last; returns orders by status, and `zero_total`."""
+    """Write the invoices, last updated last, and what was sold on them as products.
+
+    Adds to the customers' totals; returns orders by status, and `zero_total`.
+    """
     seen: Counter[str] = Counter()
     codes = sorted(table["StockCode"].unique().to_pylist())
-    products = {code: _FIRST_PRODUCT + n for n, code in enumerate(codes)}
+    products = {code: _Article(_FIRST_PRODUCT + n) for n, code in enumerate(codes)}
     by_update = table.take(ledger.places_by_update())
     for number, lines in groupby(rows(by_update), key=lambda row: row.invoice):
         sale = list(lines)
         total = sum(line.value for line in sale)
         refunded = sum(ledger.returned[line.place] * line.pence for line in sale)
         order = _order(ledger.invoices[number], clock, total=total, refunded=refunded)
+        for line in sale:
+            products[line.stock_code].sell(line)
         writer.order(order, [_line_item(line, ledger, products) for line in sale])
+        buyer = ledger.invoices[number].customer
+        if buyer is not None:
+            totals[buyer].add(order, current=total - refunded)
         seen[order["displayFinancialStatus"]] += 1
         seen["zero_total"] += total == 0
+    _write_products(writer, products, clock)
     return seen
+
+
+def _write_products(writer: ShopFolderWriter, products: dict[str, _Article], clock: _Clock) -> None:
+    sold = [(article.since, code, article) for code, article in products.items() if article.since]
+    for since, code, article in sorted(sold, key=lambda each: each[:2]):
+        writer.product(
+            product_record(
+                article.number,
+                title=article.title,
+                handle=code.lower().replace(" ", "-"),
+                created_at=clock(since),
+                updated_at=clock(since),
+                vendor=SHOP.name,
+            )
+        )
 
 
 def _order(invoice: Invoice, clock: _Clock, *, total: int, refunded: int) -> Record:
@@ -166,18 +215,31 @@ def _order(invoice: Invoice, clock: _Clock, *, total: int, refunded: int) -> Rec
         current=total - refunded,
         refunded=refunded,
         customer=invoice.customer,
+        refunds=[
+            refund_record(
+                int(invoice.number) * _REFUNDS_PER_ORDER + n,
+                processed_at=clock(at),
+                cents=pence,
+                currency=SHOP.currency,
+            )
+            for n, (at, pence) in enumerate(sorted(invoice.refunds.items()), start=1)
+        ],
     )
 
 
-def _line_item(line: Row, ledger: Ledger, products: dict[str, int]) -> Record:
+def _title(line: Row) -> str:
+    return " ".join((line.description or line.stock_code).split())
+
+
+def _line_item(line: Row, ledger: Ledger, products: dict[str, _Article]) -> Record:
     return line_item_record(
         line.place + 1,
-        title=" ".join((line.description or line.stock_code).split()),
+        title=_title(line),
         variant_title=None,
         sku=line.stock_code,
         quantity=line.quantity,
         current_quantity=line.quantity - ledger.returned[line.place],
-        product=products[line.stock_code],
+        product=products[line.stock_code].number,
         unit_price=line.pence,
         currency=SHOP.currency,
     )

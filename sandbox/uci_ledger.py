@@ -9,7 +9,7 @@ import importlib
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,13 +54,14 @@ class Row(NamedTuple):
 
 @dataclass(slots=True)
 class Invoice:
-    """`updated` is when goods last came back, or when it was written."""
+    """`updated` is when goods last came back, or when it was written; `refunds` pence by time."""
 
     number: str
     at: int
     updated: int
     customer: int | None
     items: int = 0
+    refunds: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -170,7 +171,10 @@ class Ledger:
             if units > 0:
                 self.returned[line.place] += units
                 self.totals["returned"] += units * line.pence
-                self.invoices[line.invoice].updated = credit.at
+                invoice = self.invoices[line.invoice]
+                invoice.updated = credit.at
+                back = invoice.refunds.get(credit.at, 0) + units * line.pence
+                invoice.refunds[credit.at] = back
                 left -= units
         return asked - left
 

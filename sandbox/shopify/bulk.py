@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from sandbox.clock import utc_z
 from sandbox.shapes import gid
 from sandbox.shopify.bulk_query import refusals
-from sandbox.shopify.export import Written, write_export
+from sandbox.shopify.export import Faulty, Written, write_export
 from sandbox.shopify.projection import compile_plan
 from sandbox.shopify.rest_shapes import bulk_finish_payload
 from sandbox.shopify.webhooks import TOPICS, announce
@@ -199,7 +199,10 @@ class BulkJobs:
                 compile_plan(row["query"]),
                 self.path(num),
                 line_order=world.faults["bulk_line_order"],
-                malformed=world.faults["bulk_malformed_lines"],
+                faulty=Faulty(
+                    malformed=world.faults["bulk_malformed_lines"],
+                    corrupt=world.faults["bulk_corrupt_lines"],
+                ),
             )
         self._finish(num, "COMPLETED", error_code=None, written=written)
 

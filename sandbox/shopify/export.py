@@ -11,6 +11,7 @@ import orjson
 
 from sandbox.jsonl import encode_line
 from sandbox.shopify.projection import Plan, Project
+from sandbox.shopify.roots import CUSTOMERS, RootList
 
 WINDOW = 2_000
 HELD_BACK = 500
@@ -26,57 +27,109 @@ class Written:
     size: int
 
 
-def write_export(
-    db: sqlite3.Connection, shop: int, plan: Plan, path: Path, *, line_order: str, malformed: int
-) -> Written:
-    """Writes the file at `path`; `db` is a snapshot.
+@dataclass(frozen=True, kw_only=True)
+class Faulty:
+    """What is wrong with the file on purpose; counted as Shopify would count it.
 
-    `malformed` lines that are not JSON are put in; Shopify would count them, so they are counted.
+    `malformed`: so many lines that are not JSON come first. `corrupt`: so many of its own lines
+    are cut in the middle. `is_half`: the file ends after the first half of its root objects, and
+    with them ends whatever of their children had not been written yet.
     """
-    families = _families(db, shop, plan)
-    lines = _ARRANGE[line_order](families)
-    counts = {"lines": 0, "roots": 0}
+
+    malformed: int = 0
+    corrupt: int = 0
+    is_half: bool = False
+
+
+def write_export(
+    db: sqlite3.Connection, shop: int, plan: Plan, path: Path, *, line_order: str, faulty: Faulty
+) -> Written:
+    """Writes the file at `path`; `db` is a snapshot."""
+    most = _count(db, shop, plan) // 2 if faulty.is_half else None
+    # Shopify keeps the order of the roots; a part of a shuffled file would have no last of them.
+    arrange = _ARRANGE["interleaved" if faulty.is_half and line_order == "shuffled" else line_order]
+    lines = arrange(_families(db, shop, plan))
+    if most is not None:
+        lines = _until(lines, most)
+    if faulty.corrupt:
+        lines = _corrupted(lines, faulty.corrupt)
     with path.open("wb", buffering=1 << 20) as file:
-        for _ in range(malformed):
+        for _ in range(faulty.malformed):
             file.write(MALFORMED)
-        _write_all(file, lines, counts)
+        total, roots = _write_all(file, lines)
         size = file.tell()
-    return Written(counts["lines"] + malformed, counts["roots"] + malformed, size)
+    return Written(total + faulty.malformed, roots + faulty.malformed, size)
 
 
-def _write_all(file: BinaryIO, lines: Iterable[tuple[bool, bytes]], counts: dict[str, int]) -> None:
+def _write_all(file: BinaryIO, lines: Iterable[tuple[bool, bytes]]) -> tuple[int, int]:
     total = roots = 0
     for is_root, line in lines:
         file.write(line)
         total += 1
         roots += is_root
-    counts["lines"], counts["roots"] = total, roots
+    return total, roots
 
 
 Line = tuple[bool, bytes]
 Family = tuple[Line, list[Line]]
 
 
-def _families(db: sqlite3.Connection, shop: int, plan: Plan) -> Iterator[Family]:
-    """Each root line with its children. Customers not readable yet are left out."""
-    readable = " and reads_left = 0" if plan.table == "customers" else ""
-    rows = db.execute(
-        f"select num, body from {plan.table} where shop = ? and {plan.condition.sql}{readable}"
-        f" order by {plan.order_by}",
+def _until(lines: Iterable[Line], roots: int) -> Iterator[Line]:
+    """The lines up to the root of that number."""
+    if roots == 0:
+        return
+    seen = 0
+    for line in lines:
+        yield line
+        seen += line[0]
+        if seen == roots:
+            return
+
+
+def _corrupted(lines: Iterable[Line], count: int) -> Iterator[Line]:
+    for place, (is_root, line) in enumerate(lines):
+        yield is_root, (line[: len(line) // 2] + b"\n" if place < count else line)
+
+
+def _count(db: sqlite3.Connection, shop: int, plan: Plan) -> int:
+    found = db.execute(
+        f"select count(*) from {plan.root.table} t where t.shop = ? and {_where(plan)}",
         [shop, *plan.condition.values],
     )
+    return int(found.fetchone()[0])
+
+
+def _where(plan: Plan) -> str:
+    """Customers that are not readable yet are left out."""
+    readable = " and t.reads_left = 0" if plan.root is CUSTOMERS else ""
+    return f"({plan.condition.sql}){readable}"
+
+
+def _families(db: sqlite3.Connection, shop: int, plan: Plan) -> Iterator[Family]:
+    """Each root line with its children."""
+    root, whole = plan.root, plan.root.whole if plan.is_whole else None
+    select, binds = (root.select, root.binds) if whole else (RootList.select, 1)
+    rows = db.execute(
+        f"{select.format(table=root.table)} and {_where(plan)} order by {plan.order_by}",
+        [*[shop] * binds, *plan.condition.values],
+    )
     project, child, loads = plan.project, plan.child, orjson.loads
-    for num, body in rows:
-        root = project(loads(body))
-        children = _children(db, shop, num, child) if child else []
-        yield (True, encode_line(root)), children
+    for row in rows:
+        body = loads(row[1])
+        if whole:
+            body = whole(body, row)
+        children = _children(db, shop, row[0], root, child) if child else []
+        yield (True, encode_line(project(body))), children
 
 
-def _children(db: sqlite3.Connection, shop: int, order: int, project: Project) -> list[Line]:
-    parent = f"gid://shopify/Order/{order}"
+def _children(
+    db: sqlite3.Connection, shop: int, num: int, root: RootList, project: Project
+) -> list[Line]:
+    parent = f"gid://shopify/{root.type_name}/{num}"
+    table = root.children.table if root.children else ""
     lines = []
     for (body,) in db.execute(
-        "select body from line_items where shop = ? and parent = ? order by num", [shop, order]
+        f"select body from {table} where shop = ? and parent = ? order by num", [shop, num]
     ):
         line: dict[str, Any] = project(orjson.loads(body))
         line["__parentId"] = parent

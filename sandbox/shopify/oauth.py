@@ -9,17 +9,9 @@ import orjson
 from starlette.responses import Response
 
 from sandbox.http import Call, reply
+from sandbox.shopify.scopes import granted
 from sandbox.world import World
 
-SCOPES = (
-    "read_all_orders",
-    "read_customers",
-    "read_discounts",
-    "read_orders",
-    "read_products",
-    "write_customers",
-    "write_discounts",
-)
 BAD_TOKEN = "[API] Invalid API key or access token (unrecognized login or wrong password)"  # noqa: S105 - the vendor's words
 GRANT = "client_credentials"
 
@@ -53,7 +45,8 @@ def access_token(world: World, call: Call) -> Response:
             "insert into tokens (token, shop, expires_at) values (?, ?, ?)",
             [token, shop["shop"], world.clock.now() + seconds],
         )
-    return reply({"access_token": token, "scope": ",".join(SCOPES), "expires_in": seconds})
+    scope = ",".join(granted(world.faults))
+    return reply({"access_token": token, "scope": scope, "expires_in": seconds})
 
 
 def holds_token(world: World, shop: sqlite3.Row, token: str | None) -> bool:

@@ -11,6 +11,7 @@ from sandbox.shopify.bulk import BulkJobs
 from sandbox.shopify.connections import connection
 from sandbox.shopify.errors import graphql_error, not_in_sandbox, only
 from sandbox.store import Store
+from sandbox.totals import counted, with_totals
 
 MAX_IDS = 250
 Body = dict[str, Any]
@@ -38,6 +39,7 @@ class Objects:
         self._kinds: dict[str, Lookup] = {
             "Customer": self.customer,
             "Order": self.order,
+            "Product": self.product,
             "BulkOperation": self.bulk_operation,
         }
 
@@ -64,11 +66,16 @@ class Objects:
             return None
         if row["reads_left"] > 0 and not self._count_read(number):
             return None
-        return {"__typename": "Customer", **orjson.loads(row["body"])}
+        with self._store.read() as db:
+            orders, spent = counted(db, self._shop["shop"], number)
+        body = {"__typename": "Customer", **orjson.loads(row["body"])}
+        orders, spent = orders + row["extra_orders"], spent + row["extra_spent"]
+        return with_totals(body, orders, spent, self._shop["currency"])
 
     def _customer_row(self, db: sqlite3.Connection, number: int) -> sqlite3.Row | None:
         row: sqlite3.Row | None = db.execute(
-            "select reads_left, consent, body from customers where shop = ? and num = ?",
+            "select reads_left, consent, extra_orders, extra_spent, body from customers"
+            " where shop = ? and num = ?",
             [self._shop["shop"], number],
         ).fetchone()
         return row
@@ -104,7 +111,12 @@ class Objects:
             only("lineItems", {k: v for k, v in args.items() if k != "reverse"}, *PAGING)
             return connection(self._line_items(number), args)
 
-        return {"__typename": "Order", **orjson.loads(row["body"]), "lineItems": line_items}
+        def refunds(_info: Any, first: int | None = None) -> list[Body]:
+            found: list[Body] = body["refunds"]
+            return found if first is None else found[:first]
+
+        body = {"__typename": "Order", **orjson.loads(row["body"])}
+        return {**body, "lineItems": line_items, "refunds": refunds}
 
     def _line_items(self, order: int) -> list[Body]:
         with self._store.read() as db:
@@ -113,6 +125,18 @@ class Objects:
                 [self._shop["shop"], order],
             ).fetchall()
         return [{"__typename": "LineItem", **orjson.loads(body)} for (body,) in rows]
+
+    def product(self, number: int) -> Body | None:
+        with self._store.read() as db:
+            row = db.execute(
+                "select body from products where shop = ? and num = ?", [self._shop["shop"], number]
+            ).fetchone()
+        if row is None:
+            return None
+        body = {"__typename": "Product", **orjson.loads(row["body"])}
+        if body["featuredMedia"]:
+            body["featuredMedia"] |= {"__typename": "MediaImage"}
+        return body
 
     def bulk_operation(self, number: int) -> Body | None:
         return self._jobs.poll(self._shop, number, base_url=self._base_url)

@@ -8,29 +8,32 @@ from typing import Any
 from graphql import EnumValueNode, FieldNode, IntValueNode, SelectionSetNode, StringValueNode, parse
 from graphql.language import BooleanValueNode, ValueNode
 
-from sandbox import shapes
 from sandbox.http import NotInSandboxError
 from sandbox.shapes import Shape
 from sandbox.shopify.bulk_query import Fragments, fields_of, fragments_of, operation_of
-from sandbox.shopify.search import Condition, time_condition
+from sandbox.shopify.roots import ROOTS, Children, RootList
+from sandbox.shopify.scopes import scopes_for
+from sandbox.shopify.search import Condition, condition_of
 
 Project = Callable[[dict[str, Any]], dict[str, Any]]
-TIME_KEYS = {"updated_at": "updated_at", "created_at": "created_at"}
-SORT_COLUMNS = {"UPDATED_AT": "updated_at", "CREATED_AT": "created_at", "ID": "num"}
-ROOTS: dict[str, Shape] = {"customers": shapes.CUSTOMER, "orders": shapes.ORDER}
-TYPE_NAMES = {"customers": "Customer", "orders": "Order", "lineItems": "LineItem"}
 UNHEARD = {"first", "last", "after", "before"}  # Shopify ignores them in bulk queries
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """`table` customers or orders; `child` projects an order's line items, None without them."""
+    """How to write the lines of `root`; `child` projects its children, None without them.
 
-    table: str
+    `is_whole`: whether the bodies need what the root's `whole` adds to them. `scopes`: what the
+    app must be allowed to read.
+    """
+
+    root: RootList
     project: Project
     child: Project | None
     condition: Condition
     order_by: str
+    is_whole: bool
+    scopes: frozenset[str]
 
 
 def compile_plan(text: str) -> Plan:
@@ -41,32 +44,35 @@ def compile_plan(text: str) -> Plan:
     if len(roots) != 1 or roots[0].name.value not in ROOTS:
         names = ", ".join(root.name.value for root in roots)
         raise NotInSandboxError(f"a bulk query over {names}")
-    root = roots[0]
-    table = root.name.value
-    node = _node_of(root, fragments)
-    fields = list(fields_of(node, fragments))
-    children = [f for f in fields if table == "orders" and f.name.value == "lineItems"]
-    scalars = [f for f in fields if f not in children]
-    condition, order_by = _arguments(root, table)
+    root = ROOTS[roots[0].name.value]
+    fields = list(fields_of(_node_of(roots[0], fragments), fragments))
+    below = root.children
+    connections = [f for f in fields if below and f.name.value == below.field]
+    scalars = [f for f in fields if f not in connections]
+    condition, order_by = _arguments(roots[0], root)
+    inner = [f for c in connections for f in fields_of(_node_of(c, fragments), fragments)]
     return Plan(
-        table=table,
-        project=_projection(scalars, ROOTS[table], TYPE_NAMES[table], fragments),
-        child=_child(children, fragments),
+        root=root,
+        project=_projection(scalars, root.shape, root.type_name, fragments),
+        child=_child(connections, below, fragments) if below else None,
         condition=condition,
         order_by=order_by,
+        is_whole=any(f.name.value in root.needs for f in scalars),
+        scopes=scopes_for(root.type_name, scalars)
+        | (scopes_for(below.type_name, inner) if below and connections else frozenset()),
     )
 
 
-def _child(connections: list[FieldNode], fragments: Fragments) -> Project | None:
+def _child(connections: list[FieldNode], below: Children, fragments: Fragments) -> Project | None:
     if not connections:
         return None
     if len(connections) > 1:
-        raise NotInSandboxError("lineItems twice in one bulk query")
+        raise NotInSandboxError(f"{below.field} twice in one bulk query")
     for argument in connections[0].arguments:
         if argument.name.value not in UNHEARD:
-            raise NotInSandboxError(f"lineItems({argument.name.value}:) in a bulk query")
+            raise NotInSandboxError(f"{below.field}({argument.name.value}:) in a bulk query")
     fields = list(fields_of(_node_of(connections[0], fragments), fragments))
-    return _projection(fields, shapes.LINE_ITEM, "LineItem", fragments)
+    return _projection(fields, below.shape, below.type_name, fragments)
 
 
 def _node_of(connection: FieldNode, fragments: Fragments) -> SelectionSetNode:
@@ -95,7 +101,7 @@ def _projection(
             raise NotInSandboxError(f"{type_name}.{out} selected twice in a bulk query")
         outs.append(out)
         if name == "__typename":
-            if type_name not in TYPE_NAMES.values():
+            if "." in type_name:
                 raise NotInSandboxError(f"{type_name}.__typename in a bulk query")
             constants[out] = type_name
             names.append("id")
@@ -129,7 +135,9 @@ def _projector(
         line = dict(zip(outs, picked, strict=True))
         for out, nested in inner:
             value = line[out]
-            if value is not None:
+            if type(value) is list:
+                line[out] = [nested(each) for each in value]
+            elif value is not None:
                 line[out] = nested(value)
         line.update(constants)
         return line
@@ -137,20 +145,17 @@ def _projector(
     return project
 
 
-def _arguments(root: FieldNode, table: str) -> tuple[Condition, str]:
-    given = {a.name.value: _literal(a.value) for a in root.arguments}
-    for name in given.keys() - UNHEARD - {"query", "sortKey", "reverse"}:
-        raise NotInSandboxError(f"{table}({name}:) in a bulk query")
-    keys = TIME_KEYS | ({"processed_at": "processed_at"} if table == "orders" else {})
-    condition = time_condition(
-        given.get("query") or "", columns=keys, whole_days=table == "customers"
-    )
-    sort = given.get("sortKey") or ("PROCESSED_AT" if table == "orders" else "ID")
-    columns = SORT_COLUMNS | ({"PROCESSED_AT": "processed_at"} if table == "orders" else {})
-    if sort not in columns:
-        raise NotInSandboxError(f"{table}(sortKey: {sort})")
+def _arguments(field: FieldNode, root: RootList) -> tuple[Condition, str]:
+    name = field.name.value
+    given = {a.name.value: _literal(a.value) for a in field.arguments}
+    for argument in given.keys() - UNHEARD - {"query", "sortKey", "reverse"}:
+        raise NotInSandboxError(f"{name}({argument}:) in a bulk query")
+    condition = condition_of(given.get("query") or "", root.keys)
+    sort = given.get("sortKey") or root.default_sort
+    if sort not in root.sorts:
+        raise NotInSandboxError(f"{name}(sortKey: {sort})")
     way = "desc" if given.get("reverse") else "asc"
-    return condition, f"{columns[sort]} {way}, num {way}"
+    return condition, f"{root.sorts[sort]} {way}, t.num {way}"
 
 
 def _literal(value: ValueNode) -> Any:

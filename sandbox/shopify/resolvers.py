@@ -10,8 +10,8 @@ from sandbox.shapes import gid
 from sandbox.shopify.bulk import BulkJobs
 from sandbox.shopify.connections import connection
 from sandbox.shopify.errors import graphql_error, not_in_sandbox, only
-from sandbox.shopify.oauth import SCOPES
 from sandbox.shopify.objects import PAGING, Objects, parse_gid
+from sandbox.shopify.scopes import granted
 from sandbox.shopify.subscriptions import Subscriptions
 from sandbox.world import World
 
@@ -29,7 +29,7 @@ class Root:
         self._subscriptions = Subscriptions(world.store, shop, version=world.api_version, now=now)
         self.query: Body = {
             "shop": self._about_shop(),
-            "currentAppInstallation": _installation(),
+            "currentAppInstallation": _installation(granted(world.faults)),
             "node": lambda _info, id: self._objects.node(id),  # noqa: A006 - the schema's name
             "nodes": lambda _info, ids: self._objects.nodes(ids),
             "bulkOperation": self._bulk_operation,
@@ -106,10 +106,10 @@ def resolve_field(source: Any, info: Info, **args: Any) -> Any:
     return value(info, **args) if callable(value) else value
 
 
-def _installation() -> Body:
+def _installation(scopes: tuple[str, ...]) -> Body:
     return {
         "id": gid("AppInstallation", 1),
-        "accessScopes": [{"handle": scope, "description": scope} for scope in SCOPES],
+        "accessScopes": [{"handle": scope, "description": scope} for scope in scopes],
     }
 
 

@@ -125,13 +125,16 @@ def shop(sandbox: Running, folder: Path) -> Running:
 
 
 @pytest.fixture(scope="session")
-def quiet_shop(
-    schema: GraphQLSchema, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Running]:
+def quiet_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("quiet") / "shop")
+
+
+@pytest.fixture(scope="session")
+def quiet_shop(schema: GraphQLSchema, quiet_folder: Path) -> Iterator[Running]:
     """One shop for all tests that only look, or are refused: nothing may be changed in it."""
-    folder = write_folder(tmp_path_factory.mktemp("quiet") / "shop")
-    with receiving() as receiver, running(schema, receiver, folder.parent / "state") as sandbox:
-        assert sandbox.load(folder).status_code == 201
+    state = quiet_folder.parent / "state"
+    with receiving() as receiver, running(schema, receiver, state) as sandbox:
+        assert sandbox.load(quiet_folder).status_code == 201
         sandbox.fault(resend_rate_per_second=1000)
         yield sandbox
 

@@ -9,13 +9,19 @@ from typing import Any
 
 import httpx
 
+from core.shopify import documents
 from sandbox.shop_folder import (
     Shop,
     ShopFolderWriter,
+    Totals,
+    checkout_item_record,
+    checkout_record,
     customer_record,
     email_record,
     line_item_record,
     order_record,
+    product_record,
+    recovery_url,
 )
 from sandbox.world import World
 
@@ -24,7 +30,6 @@ SECRET = "shpss_made_up"
 WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 KEY = "re_made_up"
 THEN = datetime(2026, 3, 1, 12, tzinfo=UTC)
-DOCUMENTS = Path(__file__).parents[2] / "core" / "shopify" / "documents"
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,8 @@ class Running:
 
 
 def document(name: str) -> str:
-    return (DOCUMENTS / f"{name}.graphql").read_text()
+    """One of the product's GraphQL documents, as it is sent."""
+    return documents.load(name)
 
 
 def resend_headers() -> dict[str, str]:
@@ -148,18 +154,29 @@ def wait_for(check: Callable[[], Any], *, seconds: float = 10.0) -> Any:
     raise AssertionError("it did not come true in time")
 
 
-def write_folder(folder: Path, *, customers: int = 5, orders: int = 12, items: int = 3) -> Path:
+def write_folder(
+    folder: Path, *, customers: int = 5, orders: int = 12, items: int = 3, checkouts: int = 4
+) -> Path:
     about = Shop("Try & Error", DOMAIN, "EUR", "Europe/Berlin")
     with ShopFolderWriter(folder, about) as writer:
-        for number in range(1, customers + 1):
-            writer.customer(a_customer(number))
+        totals = {number: Totals("EUR") for number in range(1, customers + 1)}
         for number in range(1, orders + 1):
+            order = an_order(number, customer=1 + number % customers)
             lines = [a_line_item(number * 100 + place) for place in range(items)]
-            writer.order(an_order(number, customer=1 + number % customers), lines)
+            writer.order(order, lines)
+            totals[1 + number % customers].add(order, current=4990)
+        for number in range(1, customers + 1):
+            writer.customer(a_customer(number, totals=totals[number]))
+        writer.product(a_product(7))
+        for number in range(1, checkouts + 1):
+            baskets = [a_checkout_item(number * 100 + place) for place in range(items)]
+            writer.checkout(a_checkout(about, number), baskets)
     return folder
 
 
-def a_customer(number: int, *, state: str = "SUBSCRIBED") -> dict[str, Any]:
+def a_customer(
+    number: int, *, state: str = "SUBSCRIBED", totals: Totals | None = None
+) -> dict[str, Any]:
     return customer_record(
         number,
         first_name="Ann & Jo",
@@ -169,6 +186,7 @@ def a_customer(number: int, *, state: str = "SUBSCRIBED") -> dict[str, Any]:
         created_at=THEN,
         updated_at=THEN.replace(day=number % 28 + 1),
         email=email_record(f"c{number}@example.com", state, asked_at=THEN),
+        totals=totals,
     )
 
 
@@ -196,6 +214,47 @@ def a_line_item(number: int) -> dict[str, Any]:
         sku="S-1",
         quantity=1,
         current_quantity=1,
+        product=7,
+        unit_price=1663,
+        currency="EUR",
+    )
+
+
+def a_product(number: int) -> dict[str, Any]:
+    return product_record(
+        number,
+        title="Salt & Pepper 50/50",
+        handle="salt-pepper-50-50",
+        created_at=THEN,
+        updated_at=THEN,
+        vendor="Try & Error",
+        image_url="http://127.0.0.1/salt.png",
+    )
+
+
+def a_checkout(shop: Shop, number: int) -> dict[str, Any]:
+    """Left by customer 1; every second one was taken up again."""
+    return checkout_record(
+        number,
+        recovery_url=recovery_url(shop, f"token{number}"),
+        created_at=THEN.replace(day=number),
+        updated_at=THEN.replace(day=number, hour=18),
+        completed_at=None if number % 2 else THEN.replace(day=number, hour=18),
+        currency="EUR",
+        total=4990,
+        subtotal=4500,
+        customer=1,
+        address="c1@example.com",
+    )
+
+
+def a_checkout_item(number: int) -> dict[str, Any]:
+    return checkout_item_record(
+        number,
+        title="Salt & Pepper 50/50",
+        variant_title=None,
+        sku="S-1",
+        quantity=2,
         product=7,
         unit_price=1663,
         currency="EUR",

@@ -136,9 +136,9 @@ def test_an_unknown_field_is_named_as_shopify_names_it(quiet_shop: Running) -> N
 @pytest.mark.parametrize(
     ("query", "what"),
     [
-        ("{ products(first: 1) { nodes { id } } }", "QueryRoot.products"),
+        ("{ collections(first: 1) { nodes { id } } }", "QueryRoot.collections"),
         ("{ shop { email } }", "Shop.email"),
-        ('{ node(id: "gid://shopify/Product/1") { id } }', "a node of type Product"),
+        ('{ node(id: "gid://shopify/Collection/1") { id } }', "a node of type Collection"),
         (
             'mutation { tagsAdd(id: "gid://shopify/Customer/1", tags: ["a"]) { node { id } } }',
             "Mutation.tagsAdd",
@@ -173,7 +173,7 @@ def test_a_body_that_is_no_question_is_a_400(quiet_shop: Running, body: bytes) -
 @pytest.mark.requirement("SHOP-01")
 def test_every_answer_carries_its_cost(quiet_shop: Running) -> None:
     cost = quiet_shop.ask(CUSTOMERS, {"ids": ["gid://shopify/Customer/1"]})["extensions"]["cost"]
-    assert cost["requestedQueryCost"] == cost["actualQueryCost"] == 3
+    assert cost["requestedQueryCost"] == cost["actualQueryCost"] == 4
     assert cost["throttleStatus"]["maximumAvailable"] == 2000
     assert cost["throttleStatus"]["restoreRate"] == 100
 
