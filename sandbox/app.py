@@ -14,12 +14,14 @@ from starlette.routing import BaseRoute, Route
 
 from sandbox.clock import Clock, SystemClock
 from sandbox.config import Config
-from sandbox.control import Control, Missing
+from sandbox.control import Control
+from sandbox.control_shop import ShopControl
 from sandbox.deliverer import Deliverer
 from sandbox.faults import Faults, UnknownKnobError
 from sandbox.front import Front
 from sandbox.http import BadRequestError, Call, NotInSandboxError, reply, threaded
 from sandbox.mailbox import Mailbox
+from sandbox.open_shop import Missing
 from sandbox.outbox import RESEND, SHOPIFY
 from sandbox.resend import events
 from sandbox.resend.api import ResendApi
@@ -129,7 +131,6 @@ def _pages(world: World) -> list[BaseRoute]:
 
 def _control(world: World) -> list[BaseRoute]:
     control = Control(world)
-    shop = "/_sandbox/shops/{shop}"
 
     def route(path: str, handler: Handler, *methods: str) -> Route:
         return Route(path, _loopback_only(handler), methods=list(methods))
@@ -137,15 +138,41 @@ def _control(world: World) -> list[BaseRoute]:
     return [
         Route("/healthz", threaded(control.health), methods=["GET"]),
         route("/_sandbox/shops", control.shops, "GET", "POST"),
-        route(f"{shop}/orders", control.place_order, "POST"),
-        route(f"{shop}/orders/{{number:int}}/cancel", control.cancel_order, "POST"),
-        route(f"{shop}/orders/{{number:int}}/refund", control.refund_order, "POST"),
-        route(f"{shop}/customers/{{number:int}}/consent", control.set_consent, "POST"),
-        route(f"{shop}/scenario", control.scenario, "POST"),
-        route(f"{shop}/oracle", control.oracle, "GET"),
+        route("/_sandbox/shops/{shop}/oracle", control.oracle, "GET"),
+        *(
+            route(f"/_sandbox/shops/{{shop}}/{path}", handler, "POST")
+            for path, handler in _happenings(ShopControl(world)).items()
+        ),
         route("/_sandbox/faults", control.faults, "GET", "POST", "DELETE"),
         route("/_sandbox/deliveries", control.deliveries, "GET"),
     ]
+
+
+def _happenings(control: ShopControl) -> dict[str, Handler]:
+    """What can be let happen in a shop, by its path below the shop's."""
+    order, customer = "orders/{number:int}", "customers/{number:int}"
+    return {
+        "orders": control.place_order,
+        f"{order}/cancel": control.cancel_order,
+        f"{order}/refund": control.refund_order,
+        f"{order}/edit": control.edit_order,
+        f"{order}/delete": control.delete_order,
+        "checkouts": control.start_checkout,
+        "checkouts/{token}/update": control.update_checkout,
+        "checkouts/{token}/complete": control.complete_checkout,
+        "checkouts/{token}/delete": control.delete_checkout,
+        f"{customer}/consent": control.set_consent,
+        f"{customer}/tags": control.change_tags,
+        f"{customer}/change": control.change_customer,
+        f"{customer}/delete": control.delete_customer,
+        f"{customer}/merge": control.merge_customers,
+        f"{customer}/data_request": control.request_data,
+        f"{customer}/redact": control.redact_customer,
+        "redact": control.redact_shop,
+        "uninstall": control.uninstall,
+        "install": control.install,
+        "scenario": control.scenario,
+    }
 
 
 ALL = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]

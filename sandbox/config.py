@@ -11,7 +11,7 @@ REQUIRED = (
     "SANDBOX_RESEND_API_KEY",
     "SANDBOX_RESEND_WEBHOOK_SECRET",
 )
-OPTIONAL = ("SANDBOX_RESEND_WEBHOOK_URL",)
+OPTIONAL = ("SANDBOX_RESEND_WEBHOOK_URL", "SANDBOX_COMPLIANCE_URL")
 
 
 class ConfigError(ValueError):
@@ -20,13 +20,18 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """`resend_webhook_url` None: events are recorded and shown, but sent nowhere."""
+    """`resend_webhook_url` None: events are recorded and shown, but sent nowhere.
+
+    `compliance_url`: where the app's own configuration would send the compliance topics; None for
+    an app that names no address, which is then told of no request.
+    """
 
     client_id: str
     client_secret: str
     resend_api_key: str
     resend_webhook_secret: str
     resend_webhook_url: str | None = None
+    compliance_url: str | None = None
 
 
 def from_environment(environ: Mapping[str, str]) -> Config:
@@ -43,6 +48,7 @@ def from_environment(environ: Mapping[str, str]) -> Config:
         resend_api_key=environ["SANDBOX_RESEND_API_KEY"],
         resend_webhook_secret=secret,
         resend_webhook_url=environ.get("SANDBOX_RESEND_WEBHOOK_URL") or None,
+        compliance_url=environ.get("SANDBOX_COMPLIANCE_URL") or None,
     )
 
 

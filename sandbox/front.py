@@ -7,8 +7,8 @@ import orjson
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from sandbox import shopkeeper
-from sandbox.control import open_shop
 from sandbox.http import Call
+from sandbox.open_shop import open_shop
 from sandbox.order_form import CONSENTS, OrderForm, checked_form, fresh_form, read_fields
 from sandbox.pages import render_page
 from sandbox.shopify.rest_shapes import number_of

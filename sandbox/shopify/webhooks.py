@@ -3,28 +3,43 @@
 import base64
 import hashlib
 import hmac
+import random
 import sqlite3
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from sandbox.clock import utc_nanos
+from sandbox.faults import stored_knob
 from sandbox.outbox import SHOPIFY, Delivery, enqueue
 
-# The topics that something in the sandbox can set off.
+# The topics that something in the sandbox can set off, by their name in GraphQL.
 TOPICS = {
     "ORDERS_CREATE": "orders/create",
     "ORDERS_UPDATED": "orders/updated",
     "ORDERS_PAID": "orders/paid",
     "ORDERS_CANCELLED": "orders/cancelled",
+    "ORDERS_EDITED": "orders/edited",
+    "ORDERS_DELETE": "orders/delete",
     "REFUNDS_CREATE": "refunds/create",
     "CUSTOMERS_CREATE": "customers/create",
     "CUSTOMERS_UPDATE": "customers/update",
+    "CUSTOMERS_DELETE": "customers/delete",
+    "CUSTOMERS_MERGE": "customers/merge",
     "CUSTOMERS_EMAIL_MARKETING_CONSENT_UPDATE": "customers_email_marketing_consent/update",
+    "CUSTOMER_TAGS_ADDED": "customer.tags_added",
+    "CUSTOMER_TAGS_REMOVED": "customer.tags_removed",
+    "CHECKOUTS_CREATE": "checkouts/create",
+    "CHECKOUTS_UPDATE": "checkouts/update",
+    "CHECKOUTS_DELETE": "checkouts/delete",
     "BULK_OPERATIONS_FINISH": "bulk_operations/finish",
+    "APP_UNINSTALLED": "app/uninstalled",
 }
+# Nobody subscribes to these: they go where the app's own configuration says.
+COMPLIANCE_TOPICS = ("customers/data_request", "customers/redact", "shop/redact")
 
 
 def signer(client_secret: str) -> Callable[[str, bytes, float], Mapping[str, str]]:
@@ -57,32 +72,74 @@ def announce(
         "select num, uri from subscriptions where shop = ? and topic = ? order by num",
         [shop["shop"], topic],
     ).fetchall()
-    body, event_id, first = orjson.dumps(payload), str(uuid.uuid4()), None
+    event_id, first = str(uuid.uuid4()), None
     for row in rows:
-        webhook_id = str(uuid.uuid4())
-        first = first or webhook_id
-        for due in at or (now,):
-            delivery = Delivery(
-                channel=SHOPIFY,
-                url=row["uri"],
-                topic=topic,
-                message_id=webhook_id,
-                body=body,
-                at=due,
-                headers=_headers(
-                    domain=shop["domain"],
-                    topic=topic,
-                    webhook_id=webhook_id,
-                    event_id=event_id,
-                    version=version,
-                    now=now,
-                ),
-                shop=shop["shop"],
-                order_num=order_num,
-                subscription=row["num"],
-            )
-            enqueue(db, delivery, now=now)
+        message = _message(shop, topic, payload, version=version, now=now, event_id=event_id)
+        message = replace(message, url=row["uri"], order_num=order_num, subscription=row["num"])
+        first = first or message.message_id
+        _enqueue_copies(db, message, at=at or (now,), now=now)
     return first
+
+
+def announce_compliance(
+    db: sqlite3.Connection,
+    shop: sqlite3.Row,
+    topic: str,
+    payload: dict[str, Any],
+    *,
+    url: str | None,
+    version: str,
+    now: float,
+) -> str | None:
+    """Queues one of COMPLIANCE_TOPICS for `url`; its webhook id, None without an address."""
+    if url is None:
+        return None
+    event_id = str(uuid.uuid4())
+    message = _message(shop, topic, payload, version=version, now=now, event_id=event_id)
+    _enqueue_copies(db, replace(message, url=url), at=(now,), now=now)
+    return message.message_id
+
+
+def _message(
+    shop: sqlite3.Row,
+    topic: str,
+    payload: dict[str, Any],
+    *,
+    version: str,
+    now: float,
+    event_id: str,
+) -> Delivery:
+    """One webhook with an id of its own; it has no address yet."""
+    webhook_id = str(uuid.uuid4())
+    return Delivery(
+        channel=SHOPIFY,
+        url="",
+        topic=topic,
+        message_id=webhook_id,
+        body=orjson.dumps(payload),
+        at=now,
+        headers=_headers(
+            domain=shop["domain"],
+            topic=topic,
+            webhook_id=webhook_id,
+            event_id=event_id,
+            version=version,
+            now=now,
+        ),
+        shop=shop["shop"],
+    )
+
+
+def _enqueue_copies(
+    db: sqlite3.Connection, message: Delivery, *, at: Sequence[float], now: float
+) -> None:
+    """As often and as late as the knobs say; every copy has the id of the first."""
+    copies = int(stored_knob(db, "webhook_copies"))
+    late = float(stored_knob(db, "webhook_delay_seconds"))
+    apart = float(stored_knob(db, "webhook_shuffle_seconds"))
+    for due in at:
+        for _ in range(copies):
+            enqueue(db, replace(message, at=due + late + random.random() * apart), now=now)
 
 
 def _headers(
