@@ -38,6 +38,8 @@ def access_token(world: World, call: Call) -> Response:
         hmac.compare_digest(a.encode(), b.encode()) for a, b in zip(expected, given, strict=True)
     ):
         return _refused("invalid_client", "Client authentication failed")
+    if _is_uninstalled(world, shop):
+        return _refused("app_not_installed", "The app is not installed on this shop")
     seconds = world.faults["shopify_token_seconds"]
     token = secrets.token_hex(16)
     with world.store.write() as db:
@@ -47,6 +49,12 @@ def access_token(world: World, call: Call) -> Response:
         )
     scope = ",".join(granted(world.faults))
     return reply({"access_token": token, "scope": scope, "expires_in": seconds})
+
+
+def _is_uninstalled(world: World, shop: sqlite3.Row) -> bool:
+    with world.store.read() as db:
+        found = db.execute("select 1 from uninstalls where shop = ?", [shop["shop"]]).fetchone()
+    return found is not None
 
 
 def holds_token(world: World, shop: sqlite3.Row, token: str | None) -> bool:
