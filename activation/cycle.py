@@ -1,9 +1,9 @@
 """One activation run: everything that is due, for all shops, until nothing is.
 
-    stored events → refreshes and inbox retries → memberships and enrolment of touched customers
-    → due steps → freeze and send
+    privacy requests → stored events → refreshes and inbox retries → memberships and enrolment of
+    touched customers → due steps → freeze and send
 
-Events come first: one of them may forbid a mail that is about to leave.
+Privacy requests and events come first: one of them may forbid a mail that is about to leave.
 
 What fails for one shop in one stage is logged, reported and left for the next run; everything else
 goes on. Several runs at once are safe: each stage claims its rows.
@@ -25,6 +25,7 @@ from activation.memberships import apply_membership_changes, clear_touched, read
 from activation.outbox.batches import BATCH_SIZE, LEASE
 from activation.outbox.sending import send_due
 from activation.outbox.worker import Outbox
+from activation.privacy.work import Privacy, work_due
 from activation.provider import Provider
 from activation.work import seconds_until_next
 from core.clock import Clock
@@ -95,6 +96,8 @@ class CycleReport:
     mails_failed: int = 0
     mails_unknown: int = 0
     batches_dissolved: int = 0
+    people_exported: int = 0
+    people_erased: int = 0
     events_matched: int = 0
     failures: list[StageFailure] = field(default_factory=list)
 
@@ -153,7 +156,8 @@ class _Run:
 
     def _pass(self) -> int:
         """Every stage once; returns how much moved."""
-        moved = self._stage("events", None, self._match_events)
+        moved = self._stage("privacy", None, self._privacy)
+        moved += self._stage("events", None, self._match_events)
         moved += self._stage("refresh", None, self._refresh)
         moved += self._stage("inbox", None, self._retry_inbox)
         for shop in self._shops():
@@ -199,6 +203,23 @@ class _Run:
         """Those we may work for: of a shop that removed the app nothing is moved on."""
         with session_scope(self._cycle.factory) as session:
             return [shop for shop in all_shops(session) if shop.uninstalled_at is None]
+
+    def _privacy(self) -> int:
+        done = work_due(
+            Privacy(
+                factory=self._cycle.factory,
+                settings=self._cycle.settings,
+                clock=self._cycle.clock,
+                stop=self._is_over,
+                checkpoint=self._cycle.checkpoint,
+            )
+        )
+        self._report.people_exported += done.exported
+        self._report.people_erased += done.erased
+        self._report.failures += [
+            StageFailure("privacy", shop_id, words) for shop_id, words in done.failures
+        ]
+        return done.progress
 
     def _refresh(self) -> int:
         done = refresh.refresh_due(

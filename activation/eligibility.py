@@ -242,7 +242,7 @@ def is_address(address: str) -> bool:
 
 
 def _disconnected(facts: Facts, *, now: datetime) -> Defer | None:
-    """The app was removed from the shop: its customers are none of our business until it is back."""
+    """The app was removed: the shop's customers are none of our business until it is back."""
     if not facts.shop_is_disconnected:
         return None
     return Defer(DeferReason.SHOP_DISCONNECTED, now + SETTINGS_WAIT)

@@ -13,6 +13,7 @@ from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from activation.dedupe import is_erased
 from activation.provider import BadSignature, Provider, ProviderEvent, UnreadableEvent
 from activation.unsubscribe import Recipient, suppress
 from core.clock import Clock
@@ -200,6 +201,10 @@ def _apply(session: Session, event: DeliveryEvent, *, now: datetime) -> None:
     event.shop_id, event.message_id = message.shop_id, message.message_id
     event.state = EventState.MATCHED
     _move(session, message, event, data if isinstance(data, dict) else {}, now=now)
+    if is_erased(message.dedupe_key):
+        # The provider names whom we have erased: of that only what happened stays.
+        event.body = {}
+        message.failure = message.provider_message_id = None
     session.flush()
 
 

@@ -9,9 +9,9 @@ from activation.events import IS_MATCHABLE
 from activation.outbox.outage import IS_SILENT
 
 ORDERS_DUE = text(f"""
--- Returns whether orders, webhooks, refreshes or events wait to be worked on. Changes nothing.
--- Indexes ix_customer_statistics__touched, ix_webhook_inbox__due, ix_refresh_requests__due,
--- ix_delivery_events__unmatched.
+-- Returns whether orders, webhooks, refreshes, events or privacy requests wait to be worked on.
+-- Changes nothing. Indexes ix_customer_statistics__touched, ix_webhook_inbox__due,
+-- ix_refresh_requests__due, ix_delivery_events__unmatched, ix_privacy_requests__due.
 SELECT
     EXISTS (
         SELECT 1
@@ -42,6 +42,13 @@ SELECT
         SELECT 1
         FROM crm.delivery_events AS events
         WHERE events.state = 'stored' AND {IS_MATCHABLE}
+    )
+    OR EXISTS (
+        SELECT 1
+        FROM crm.privacy_requests
+        WHERE
+            privacy_requests.state = 'pending'
+            AND privacy_requests.next_attempt_at <= clock_timestamp()
     )
 """)
 
@@ -120,6 +127,11 @@ SELECT
                 SELECT min(inbox.next_attempt_at - clock_timestamp())
                 FROM raw_shopify.webhook_inbox AS inbox
                 WHERE inbox.state IN ('received', 'failed')
+            ),
+            (
+                SELECT min(privacy_requests.next_attempt_at - clock_timestamp())
+                FROM crm.privacy_requests
+                WHERE privacy_requests.state = 'pending'
             )
         )
     ) AS double precision)
