@@ -1,4 +1,4 @@
-"""The file of a bulk operation as it arrives: in batches of lines, never held as a whole."""
+"""The file of a bulk operation as it arrives: in blocks of lines, never held as a whole."""
 
 import logging
 import time
@@ -13,6 +13,7 @@ log = logging.getLogger(__name__)
 RECONNECTS: Final = 5
 LONGEST_LINE: Final = 16 * 2**20
 KEPT_OF_LONG_LINE: Final = 64 * 2**10
+BLOCK: Final = 256 * 2**10
 
 
 class BulkFile:
@@ -37,21 +38,27 @@ class BulkFile:
         self.lines_read = 0
         self.bytes_read = 0
 
-    def batches(self) -> Iterator[list[bytes]]:
-        """Lines without their newline. Counters stand before the batch that is yielded."""
-        rest = b""
+    def blocks(self) -> Iterator[bytes]:
+        """Whole lines, about BLOCK bytes at a time, each line with its newline (the file's last
+        may lack it). Counters stand before the block that is yielded.
+        """
+        pieces: list[bytes] = []
+        waiting = 0
         for chunk in self._chunks():
-            lines = (rest + chunk).split(b"\n")
-            rest = lines.pop()
-            if len(rest) > LONGEST_LINE:
-                # Not to be read as JSON by any luck: 0xff is no UTF-8.
-                rest = rest[:KEPT_OF_LONG_LINE] + b"\xff"
-            if lines:
-                yield lines
-                self.lines_read += len(lines)
+            pieces.append(chunk)
+            waiting += len(chunk)
+            if waiting < BLOCK:
+                continue
+            text, waiting = b"".join(pieces), 0
+            end = text.rfind(b"\n") + 1
+            if end:
+                yield text[:end]
+                self.lines_read += text.count(b"\n")
+            pieces = [_not_too_long(text[end:])]
+        rest = b"".join(pieces)
         if rest:
-            yield [rest]
-            self.lines_read += 1
+            yield rest
+            self.lines_read += len(lines_of(rest))
 
     def check(self, *, object_count: int, file_size: int | None) -> None:
         """Raises PermanentError unless everything Shopify announced has arrived."""
@@ -89,3 +96,18 @@ class BulkFile:
                 self._sleep(min(0.5 * 2**failures, 10.0))
             else:
                 return
+
+
+def lines_of(block: bytes) -> list[bytes]:
+    """Without their newlines."""
+    lines = block.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _not_too_long(rest: bytes) -> bytes:
+    """A line that has not ended; one without end is cut, and made not to be read as JSON by any
+    luck: 0xff is no UTF-8.
+    """
+    return rest if len(rest) <= LONGEST_LINE else rest[:KEPT_OF_LONG_LINE] + b"\xff"

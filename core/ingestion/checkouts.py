@@ -1,35 +1,31 @@
-"""Checkouts into `raw_shopify`, each under one key however it reached us.
+"""Checkouts of a bulk file into `raw_shopify`, each under the key it shares with its webhooks."""
 
-GraphQL knows a checkout by id and recovery address, webhooks by token and recovery address: the
-token in that address is what both have.
-"""
+from collections.abc import Mapping
 
-from typing import Final
-from urllib.parse import urlsplit
+from sqlalchemy.orm import Session
 
-LONGEST_KEY: Final = 255
+from core.ingestion.checkout_key import checkout_key
+from core.ingestion.orders import rowcount
+from core.ingestion.statements import statement
+
+__all__ = ["apply_bulk", "checkout_key"]
 
 
-def checkout_key(recovery_url: str | None, *, token: str | None = None) -> str:
-    """The token in `…/checkouts/ac/<token>/recover`, else the given token.
+def apply_bulk(
+    session: Session, shop_id: int, tables: Mapping[str, str], *, sync_run_id: int
+) -> int:
+    """Apply what was staged; `tables` has checkouts and checkout_lines.
 
-    A webhook passes its body's token, which need not be the one in the address. Raises ValueError
-    when neither tells, or when what they tell is no token.
+    Returns how many lines had no checkout in the file; they are in `rejected_lines`.
     """
-    key = _token_in(recovery_url) or token
-    if not key:
-        raise ValueError("a checkout without a token or a recovery address")
-    if len(key) > LONGEST_KEY or not key.isascii() or not key.isprintable():
-        raise ValueError(f"not a checkout's token: {key[:40]!r}")
-    return key
-
-
-def _token_in(recovery_url: str | None) -> str | None:
-    """The part of the path before `recover`; the query behind it is a signature."""
-    try:
-        parts = urlsplit(recovery_url or "").path.split("/")
-    except ValueError:
-        return None
-    if len(parts) > 2 and parts[-1] == "recover" and "checkouts" in parts[:-2]:  # noqa: PLR2004
-        return parts[-2] or None
-    return None
+    checkouts, lines = f"{tables['checkouts']} AS staged", f"{tables['checkout_lines']} AS line"
+    orphans = rowcount(
+        session.execute(
+            statement("reject_orphan_checkout_lines", checkouts=checkouts, lines=lines),
+            {"shop_id": shop_id, "sync_run_id": sync_run_id},
+        )
+    )
+    session.execute(statement("follow_merges", staged=checkouts), {"shop_id": shop_id})
+    for name in ("upsert_checkouts", "name_checkouts"):
+        session.execute(statement(name, checkouts=checkouts, lines=lines), {"shop_id": shop_id})
+    return orphans

@@ -11,7 +11,6 @@ from core.ingestion.rows import CUSTOMER_COLUMNS, Row, records, recordset
 from core.ingestion.statements import statement
 from core.shopify.rest import WebhookCustomer
 
-_BULK: Final = "staged_customers AS staged"
 _FEW: Final = recordset("customers", "staged", CUSTOMER_COLUMNS)
 
 
@@ -19,15 +18,19 @@ def apply_whole(session: Session, shop_id: int, customers: Sequence[Row]) -> Non
     """Customers as GraphQL answers them, consent and tags included; older ones change nothing."""
     if customers:
         session.execute(
-            statement("upsert_customers", customers=_FEW),
+            statement("upsert_customers", customers=_FEW, tie="staged.updated_at"),
             {"shop_id": shop_id, "customers": records(customers, CUSTOMER_COLUMNS)},
         )
 
 
-def apply_bulk(session: Session, shop_id: int) -> None:
-    """What was copied into `staged_customers`."""
-    session.execute(text("ANALYZE staged_customers"))
-    session.execute(statement("upsert_customers", customers=_BULK), {"shop_id": shop_id})
+def apply_bulk(session: Session, shop_id: int, table: str) -> None:
+    """What was copied into the staging table."""
+    session.execute(
+        statement(
+            "upsert_customers", customers=f"{table} AS staged", tie="staged.line_number DESC"
+        ),
+        {"shop_id": shop_id},
+    )
 
 
 def apply_webhook(session: Session, shop_id: int, customer: WebhookCustomer) -> bool:

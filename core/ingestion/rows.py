@@ -1,4 +1,4 @@
-"""Objects of Shopify as rows of text, once for COPY and for statements alike.
+"""Objects of Shopify as rows of text, for COPY and for statements alike.
 
 A row is a tuple of PostgreSQL's text input or None, in the order of the column lists here.
 """
@@ -9,8 +9,18 @@ from typing import Final
 
 import msgspec
 
+from core.ingestion.checkout_key import checkout_key
 from core.shopify import gid
-from core.shopify.shapes import Customer, Order, OrderLine, check_moment, reference_number
+from core.shopify.shapes import (
+    Checkout,
+    CheckoutLine,
+    Customer,
+    Order,
+    OrderLine,
+    Product,
+    check_moment,
+    reference_number,
+)
 
 Row = tuple[str | None, ...]
 Columns = Sequence[tuple[str, str]]
@@ -27,6 +37,8 @@ CUSTOMER_COLUMNS: Final[Columns] = (
     ("consent_level", "text"),
     ("consent_updated_at", "timestamptz"),
     ("has_valid_email", "boolean"),
+    ("reported_order_count", "integer"),
+    ("reported_total_spent", "numeric(20,4)"),
     ("created_at", "timestamptz"),
     ("updated_at", "timestamptz"),
 )
@@ -61,6 +73,54 @@ LINE_COLUMNS: Final[Columns] = (
     ("unit_price", "numeric(20,4)"),
     ("currency", "text"),
 )
+REFUND_COLUMNS: Final[Columns] = (
+    ("refund_id", "bigint"),
+    ("order_id", "bigint"),
+    ("processed_at", "timestamptz"),
+    ("amount", "numeric(20,4)"),
+    ("currency", "text"),
+)
+CHECKOUT_COLUMNS: Final[Columns] = (
+    ("checkout_key", "text"),
+    ("checkout_id", "bigint"),
+    ("name", "text"),
+    ("customer_id", "bigint"),
+    ("email", "text"),
+    ("recovery_url", "text"),
+    ("created_at", "timestamptz"),
+    ("updated_at", "timestamptz"),
+    ("completed_at", "timestamptz"),
+    ("currency", "text"),
+    ("total", "numeric(20,4)"),
+    ("subtotal", "numeric(20,4)"),
+    ("discount_codes", "text[]"),
+)
+CHECKOUT_LINE_COLUMNS: Final[Columns] = (
+    ("line_key", "text"),
+    ("checkout_id", "bigint"),
+    ("title", "text"),
+    ("variant_title", "text"),
+    ("sku", "text"),
+    ("product_id", "bigint"),
+    ("quantity", "integer"),
+    ("unit_price", "text"),
+)
+PRODUCT_COLUMNS: Final[Columns] = (
+    ("product_id", "bigint"),
+    ("title", "text"),
+    ("handle", "text"),
+    ("status", "text"),
+    ("vendor", "text"),
+    ("product_type", "text"),
+    ("image_url", "text"),
+    ("store_url", "text"),
+    ("created_at", "timestamptz"),
+    ("updated_at", "timestamptz"),
+)
+VERSION_COLUMNS: Final[Columns] = (
+    ("object_id", "bigint"),
+    ("updated_at", "timestamptz"),
+)
 
 
 def customer_row(customer: Customer) -> Row:
@@ -82,6 +142,8 @@ def customer_row(customer: Customer) -> Row:
         address.marketing_opt_in_level if address else None,
         moment_text(address.marketing_updated_at) if address else None,
         flag_text(address.valid_format) if address else None,
+        customer.number_of_orders,
+        customer.amount_spent.amount if customer.amount_spent else None,
         moment_text(customer.created_at),
         moment_text(customer.updated_at),
     )
@@ -130,6 +192,80 @@ def line_row(line: OrderLine, order_id: int) -> Row:
     )
 
 
+def refund_rows(order: Order) -> list[Row]:
+    """One row for each refund of the order. Raises ValueError when an id is not one."""
+    order_id = str(gid.number(order.id, "Order"))
+    return [
+        (
+            str(gid.number(refund.id, "Refund")),
+            order_id,
+            moment_text(refund.processed_at),
+            refund.total_refunded_set.shop_money.amount,
+            refund.total_refunded_set.shop_money.currency_code,
+        )
+        for refund in order.refunds
+    ]
+
+
+def checkout_row(checkout: Checkout) -> Row:
+    """Under its own id where the recovery address has no token. Raises ValueError."""
+    number = gid.number(checkout.id, "AbandonedCheckout")
+    buyer, total = checkout.customer, checkout.total_price_set.shop_money
+    contact = buyer.default_email_address if buyer else None
+    subtotal = checkout.subtotal_price_set
+    url = checkout.abandoned_checkout_url
+    return (
+        checkout_key(url, token=f"AbandonedCheckout/{number}"),
+        str(number),
+        checkout.name,
+        str(gid.number(buyer.id, "Customer")) if buyer else None,
+        contact.email_address if contact else None,
+        url,
+        moment_text(checkout.created_at),
+        moment_text(checkout.updated_at),
+        moment_text(checkout.completed_at),
+        total.currency_code,
+        total.amount,
+        subtotal.shop_money.amount if subtotal else None,
+        array_text(checkout.discount_codes),
+    )
+
+
+def checkout_line_row(line: CheckoutLine, checkout_id: int) -> Row:
+    """Raises ValueError when an id is not one. The line's own id is text: only its type is sure."""
+    head, _, key = line.id.partition("/AbandonedCheckoutLineItem/")
+    if head != "gid://shopify" or not key:
+        raise ValueError(f"not the id of a checkout's line: {line.id[:80]!r}")
+    product_id = reference_number(line.product, "Product")
+    return (
+        key,
+        str(checkout_id),
+        line.title,
+        line.variant_title,
+        line.sku,
+        None if product_id is None else str(product_id),
+        str(line.quantity),
+        line.original_unit_price_set.shop_money.amount,
+    )
+
+
+def product_row(product: Product) -> Row:
+    """Raises ValueError when the id is not one."""
+    preview = product.featured_media.preview if product.featured_media else None
+    return (
+        str(gid.number(product.id, "Product")),
+        product.title,
+        product.handle,
+        product.status,
+        product.vendor,
+        product.product_type,
+        preview.image.url if preview and preview.image else None,
+        product.online_store_url,
+        moment_text(product.created_at),
+        moment_text(product.updated_at),
+    )
+
+
 def moment_text(moment: datetime | None) -> str | None:
     """In UTC: PostgreSQL reads no offset beyond 15:59. Raises ValueError for an absurd year."""
     if moment is None:
@@ -150,23 +286,6 @@ def array_text(values: Sequence[str]) -> str:
     return f'{{"{inside}"}}'
 
 
-_ESCAPES: Final = str.maketrans(
-    # PostgreSQL's text holds no NUL; the rest would end a field or a row.
-    {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\x00": ""}
-)
-
-
-def copy_line(row: Row) -> str:
-    """One line of COPY's text format."""
-    return "\t".join(["\\N" if value is None else _escaped(value) for value in row]) + "\n"
-
-
-def _escaped(value: str) -> str:
-    if value.isprintable() and "\\" not in value:
-        return value
-    return value.translate(_ESCAPES)
-
-
 def records(rows: Iterable[Row], columns: Columns) -> str:
     """The rows as JSON for jsonb_to_recordset."""
     names = [name for name, _ in columns]
@@ -185,14 +304,3 @@ def recordset(parameter: str, alias: str, columns: Columns) -> str:
     """The relation that reads back `records` from the bind parameter `parameter`."""
     typed = ", ".join(f"{name} {kind}" for name, kind in columns)
     return f"jsonb_to_recordset(CAST(:{parameter} AS jsonb)) AS {alias} ({typed})"
-
-
-def staging_table(name: str, columns: Columns) -> str:
-    """DDL of the table a bulk file is copied into; gone with its transaction."""
-    typed = ", ".join(f"{column} {kind}" for column, kind in columns)
-    return f"CREATE TEMP TABLE {name} ({typed}) ON COMMIT DROP"
-
-
-def copy_statement(name: str, columns: Columns) -> str:
-    listed = ", ".join(column for column, _ in columns)
-    return f"COPY {name} ({listed}) FROM STDIN"

@@ -1,52 +1,40 @@
-"""Lines of a bulk file, decoded and copied into the staging tables of the open transaction.
+"""A bulk file in staging tables, from where one transaction takes it into `raw_shopify`.
+
+The tables are UNLOGGED and committed, one set for each operation (docs/decisions/0013): filling
+them holds no transaction open, several connections and processes can fill them at once, and
+nothing of it needs a session, so it works behind a transaction-mode pooler. They go with the
+transaction that applies them; what a killed process left goes at the shop's next start.
 
 Needs a few MiB whatever the size of the file. A line that cannot be read is put aside with its
 number and the reason, and the rest goes on.
 """
 
-import shutil
-import tempfile
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import count
-from typing import IO, TYPE_CHECKING, Any, Final
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
 
-import msgspec
+from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
-from core.ingestion.bulk_file import BulkFile
-from core.ingestion.rows import (
-    CUSTOMER_COLUMNS,
-    LINE_COLUMNS,
-    ORDER_COLUMNS,
-    copy_line,
-    copy_statement,
-    customer_row,
-    line_row,
-    order_row,
-    staging_table,
-)
-from core.shopify import gid
-from core.shopify.shapes import Customer, Head, Order, OrderLine
+from core.database import SessionFactory, session_scope
+from core.ingestion import bulk_orders, checkouts, customers, products
+from core.ingestion.bulk_file import BulkFile, lines_of
+from core.ingestion.copies import copying
+from core.ingestion.decoding import Decoder, Format, Reject, format_of
+from core.ingestion.frames import Job, Told
+from core.ingestion.screen import Screen
+from core.ingestion.workers import helpers
+from core.models.base import STAGING
+from core.models.enums import BulkPurpose, ObjectType
 
 if TYPE_CHECKING:
-    from psycopg import Cursor
+    from psycopg import Connection
 
-STAGED_LINE_COLUMNS: Final = (*LINE_COLUMNS, ("line_number", "bigint"))
-SPOOL_IN_MEMORY: Final = 8 * 2**20
-BLOCK: Final = 2**16
-
-_LINE_START: Final = rb'{"id":"gid:\/\/shopify\/LineItem\/'
-_ORDER_START: Final = rb'{"id":"gid:\/\/shopify\/Order\/'
-
-_customer = msgspec.json.Decoder(Customer).decode
-_order = msgspec.json.Decoder(Order).decode
-_line = msgspec.json.Decoder(OrderLine).decode
-_head = msgspec.json.Decoder(Head).decode
-
-Reject = Callable[[int, bytes, str], None]
 Progress = Callable[[], None]
-UNREADABLE: Final = (ValueError, RecursionError)  # msgspec's errors are ValueErrors
+LONGEST_NAME: Final = 63  # PostgreSQL cuts longer ones
 
 
 @dataclass
@@ -56,87 +44,206 @@ class Counts:
     customers: int = 0
     orders: int = 0
     order_lines: int = 0
+    checkouts: int = 0
+    products: int = 0
+
+    def add(self, rows: dict[str, int]) -> None:
+        """Rows by staging table; tables that are no count of a sync's are left out."""
+        for name, number in rows.items():
+            if name in self.__dataclass_fields__:
+                setattr(self, name, getattr(self, name) + number)
 
 
-def stage_customers(
-    session: Session, file: BulkFile, counts: Counts, *, reject: Reject, progress: Progress
-) -> None:
-    """Copy the file into `staged_customers`, which this creates."""
-    cursor = _cursor(session)
-    cursor.execute(staging_table("staged_customers", CUSTOMER_COLUMNS))
-    with cursor.copy(copy_statement("staged_customers", CUSTOMER_COLUMNS)) as copy:
-        for batch in file.batches():
-            block = []
-            for number, line in zip(count(file.lines_read + 1), batch, strict=False):
-                try:
-                    block.append(copy_line(customer_row(_customer(line))))
-                except UNREADABLE as error:
-                    reject(number, line, str(error))
-            copy.write("".join(block))
-            counts.customers += len(block)
-            progress()
-
-
-def stage_orders(
-    session: Session, file: BulkFile, counts: Counts, *, reject: Reject, progress: Progress
-) -> None:
-    """Copy the file into `staged_orders` and `staged_lines`, which this creates.
-
-    One connection copies into one table at a time: line items, the bulk of the file, go straight
-    through, orders wait in a spool file that nobody else can open.
+@dataclass(frozen=True)
+class Applied:
+    """What became of the staged rows. `orphans`: children whose parent is nowhere, which are in
+    `rejected_lines`; those of orders have been counted as `order_lines` while they were staged.
     """
-    cursor = _cursor(session)
-    cursor.execute(staging_table("staged_orders", ORDER_COLUMNS))
-    cursor.execute(staging_table("staged_lines", STAGED_LINE_COLUMNS))
-    with tempfile.SpooledTemporaryFile(SPOOL_IN_MEMORY) as spool:
-        with cursor.copy(copy_statement("staged_lines", STAGED_LINE_COLUMNS)) as copy:
-            for batch in file.batches():
-                orders, lines = _decode_batch(batch, file.lines_read + 1, reject)
-                spool.write("".join(orders).encode())
-                copy.write("".join(lines))
-                counts.orders += len(orders)
-                counts.order_lines += len(lines)
-                progress()
-        _copy_spool(cursor, spool)
+
+    orphans: int = 0
 
 
-def _decode_batch(
-    batch: list[bytes], first_number: int, reject: Reject
-) -> tuple[list[str], list[str]]:
-    """COPY text of the orders and of the line items, by the type in each line's id."""
-    orders: list[str] = []
-    lines: list[str] = []
-    for number, line in zip(count(first_number), batch, strict=False):
-        try:
-            if _is_line_item(line):
-                item = _line(line)
-                if item.parent_id is None:
-                    raise ValueError("a line item without `__parentId`")
-                row = line_row(item, gid.number(item.parent_id, "Order"))
-                lines.append(copy_line((*row, str(number))))
+@dataclass(frozen=True)
+class Staged:
+    """A whole file in its tables. `tables`: name → table in the database, the root's first."""
+
+    shop_id: int
+    object_type: ObjectType
+    purpose: BulkPurpose
+    tables: dict[str, str]
+
+    @property
+    def ids_table(self) -> str:
+        """Of a comparison: the table with the columns object_id and updated_at."""
+        return self.tables["ids"]
+
+    def last_position(self, session: Session) -> tuple[datetime, int] | None:
+        """The largest (updated_at, id) of the objects asked for."""
+        root = format_of(self.object_type, self.purpose).kinds[0].table
+        key = root.key
+        found = session.execute(
+            text(
+                f"SELECT updated_at, {key} AS object_id FROM {self.tables[root.name]}"
+                f" ORDER BY updated_at DESC, {key} DESC LIMIT 1"
+            )
+        ).one_or_none()
+        return (found.updated_at, found.object_id) if found else None
+
+    def apply(self, session: Session, *, sync_run_id: int, at: datetime) -> Applied:
+        """Everything into `raw_shopify`, with the statistics of everyone it touches, in the
+        caller's transaction; the staging tables end with it.
+
+        Holds the shop's lock of bulk loads: whoever applies webhooks leaves them for later while
+        it is held, instead of waiting for rows of ours.
+        """
+        session.execute(
+            text("SELECT pg_advisory_xact_lock(hashtext('ecomcrm bulk apply'), :shop_id)"),
+            {"shop_id": self.shop_id},
+        )
+        orphans = self._apply(session, sync_run_id=sync_run_id, at=at)
+        self.drop(session)
+        return Applied(orphans=orphans)
+
+    def _apply(self, session: Session, *, sync_run_id: int, at: datetime) -> int:
+        shop_id, tables = self.shop_id, self.tables
+        if self.purpose is BulkPurpose.COMPARE:
+            return 0
+        if self.object_type is ObjectType.CUSTOMER:
+            customers.apply_bulk(session, shop_id, tables["customers"])
+        elif self.object_type is ObjectType.PRODUCT:
+            products.apply_bulk(session, shop_id, tables["products"])
+        elif self.object_type is ObjectType.CHECKOUT:
+            return checkouts.apply_bulk(session, shop_id, tables, sync_run_id=sync_run_id)
+        else:
+            return bulk_orders.apply_bulk(session, shop_id, tables, sync_run_id=sync_run_id, at=at)
+        return 0
+
+    def drop(self, session: Session) -> None:
+        session.execute(text(f"DROP TABLE IF EXISTS {', '.join(self.tables.values())}"))
+
+
+def stage(
+    factory: SessionFactory,
+    file: BulkFile,
+    *,
+    shop_id: int,
+    object_type: ObjectType,
+    purpose: BulkPurpose,
+    name: str,
+    counts: Counts,
+    reject: Reject,
+    progress: Progress,
+    screen: Screen | None,
+    processes: int = 1,
+) -> Staged:
+    """Copy the file into tables of its own, whose names contain `name`.
+
+    `counts` grows and `reject` is called (line number, line, reason) as lines are read; both in
+    the caller's thread. Whoever does not `apply` the result must `drop` it. Raises TransientError
+    when a helper process dies, psycopg's errors when the database refuses, and what reading the
+    file raises; then the tables are left for `drop_leftovers`.
+    """
+    format_ = format_of(object_type, purpose)
+    staged = Staged(shop_id, object_type, purpose, _names(shop_id, name, format_))
+    _create(factory, staged, format_)
+    reading = _Reading(file, staged, counts, reject, progress)
+    if processes > 1:
+        job = Job(_conninfo(factory), object_type, purpose, staged.tables, screen)
+        reading.by_helpers(job, processes)
+    else:
+        reading.here(factory, Decoder(format_, screen, reject))
+    with session_scope(factory) as session:
+        for table in staged.tables.values():
+            session.execute(text(f"ANALYZE {table}"))
+    return staged
+
+
+def drop_leftovers(session: Session, shop_id: int) -> int:
+    """Drop what a killed process left of the shop's files. Only under the shop's sync lock: no
+    load of the shop may be alive. Returns how many tables there were.
+    """
+    names: list[str] = list(
+        session.execute(
+            text(
+                "SELECT relname FROM pg_class"
+                " WHERE relnamespace = CAST(:schema AS regnamespace) AND relkind = 'r'"
+                " AND starts_with(relname, :prefix)"
+            ),
+            {"schema": STAGING, "prefix": _prefix(shop_id)},
+        ).scalars()
+    )
+    for name in names:
+        session.execute(text(f'DROP TABLE IF EXISTS {STAGING}."{name}"'))
+    return len(names)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One file on its way into its tables, and who is told of it."""
+
+    file: BulkFile
+    staged: Staged
+    counts: Counts
+    reject: Reject
+    progress: Progress
+
+    def here(self, factory: SessionFactory, decoder: Decoder) -> None:
+        tables = self.staged.tables
+        columns = {tables[table.name]: table.columns for table in decoder.format.tables}
+        with copying(partial(_pooled, factory), columns) as copies:
+            for block in self.file.blocks():
+                rows = decoder.block(lines_of(block), self.file.lines_read + 1)
+                for name, content in rows.text.items():
+                    copies.write(tables[name], content)
+                self.counts.add(rows.counts)
+                self.progress()
+
+    def by_helpers(self, job: Job, count: int) -> None:
+        with helpers(job, count) as at_work:
+            for block in self.file.blocks():
+                at_work.send(block, self.file.lines_read + 1)
+                self._note(at_work.told())
+                self.progress()
+            self._note(at_work.finish())
+        self.progress()
+
+    def _note(self, heard: Iterable[tuple[int, Told]]) -> None:
+        for number, told in heard:
+            if told.counts is None:
+                self.reject(number, told.line, told.reason)
             else:
-                orders.append(copy_line(order_row(_order(line))))
-        except UNREADABLE as error:
-            reject(number, line, str(error))
-    return orders, lines
+                self.counts.add(told.counts)
 
 
-def _is_line_item(line: bytes) -> bool:
-    """By the first bytes, as Shopify writes them; any other spelling is decoded."""
-    if line.startswith(_LINE_START):
-        return True
-    return not line.startswith(_ORDER_START) and gid.parse(_head(line).id)[0] == "LineItem"
+def _create(factory: SessionFactory, staged: Staged, format_: Format) -> None:
+    with session_scope(factory) as session:
+        staged.drop(session)
+        for table in format_.tables:
+            typed = ", ".join(f"{column} {kind}" for column, kind in table.columns)
+            session.execute(text(f"CREATE UNLOGGED TABLE {staged.tables[table.name]} ({typed})"))
 
 
-def _copy_spool(cursor: "Cursor[Any]", spool: IO[bytes]) -> None:
-    spool.seek(0)
-    with cursor.copy(copy_statement("staged_orders", ORDER_COLUMNS)) as copy:
-        shutil.copyfileobj(spool, copy, BLOCK)
+def _names(shop_id: int, name: str, format_: Format) -> dict[str, str]:
+    safe = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    names = {table.name: f"{_prefix(shop_id)}{safe}__{table.name}" for table in format_.tables}
+    if not safe or max(map(len, names.values())) > LONGEST_NAME:
+        raise ValueError(f"no name for staging tables: {name!r}")
+    return {table: f'{STAGING}."{full}"' for table, full in names.items()}
 
 
-def _cursor(session: Session) -> "Cursor[Any]":
-    """The driver's cursor: SQLAlchemy has no COPY."""
-    connection = session.connection().connection.driver_connection
-    assert connection is not None  # noqa: S101 - the session just connected
-    cursor: Cursor[Any] = connection.cursor()
-    return cursor
+def _prefix(shop_id: int) -> str:
+    return f"s{shop_id}__"
+
+
+def _pooled(factory: SessionFactory) -> "Connection[Any]":
+    """A connection of the pool, with the driver's COPY; closing it gives it back."""
+    return cast("Connection[Any]", _engine(factory).raw_connection())
+
+
+def _conninfo(factory: SessionFactory) -> str:
+    url = _engine(factory).url.set(drivername="postgresql")
+    return url.render_as_string(hide_password=False)
+
+
+def _engine(factory: SessionFactory) -> Engine:
+    return cast("Engine", factory.kw["bind"])

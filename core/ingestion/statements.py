@@ -4,7 +4,7 @@ A statement works on a relation: a staging table for a bulk file, or rows passed
 few objects of a webhook or a read. `$name$` in a file is where the relation goes.
 """
 
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +25,8 @@ IS_NEWER: Final = (
 )
 
 
-@cache
+# Every bulk file has tables of its own, so not all of these come again.
+@lru_cache(maxsize=512)
 def statement(name: str, **relations: str) -> TextClause:
     """The statement `name`.sql over the given relations (`$key$` → SQL of ours, never a value)."""
     sql = _read(name)
@@ -34,6 +35,7 @@ def statement(name: str, **relations: str) -> TextClause:
     return text(sql)
 
 
+@cache
 def _read(name: str) -> str:
     """Without its comment lines: SQLAlchemy would take `:word` in them for a bind parameter."""
     lines = (_FOLDER / f"{name}.sql").read_text().splitlines()

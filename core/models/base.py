@@ -11,6 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 RAW = "raw_shopify"
 CRM = "crm"
+STAGING = "raw_shopify_staging"  # tables of one load each, made and dropped by it
 
 # Four decimals hold every ISO 4217 currency; 16 digits before them hold any shop's lifetime.
 Money = Numeric(20, 4)

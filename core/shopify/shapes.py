@@ -20,7 +20,10 @@ Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 # NUMERIC(20, 4) holds sixteen digits before the point; of thirteen, a customer's sum of a thousand
 # orders still fits, and rounding up never needs one more.
 AMOUNT_DIGITS: Final = 13
-_AMOUNT: Final = re.compile(rf"-?\d{{1,{AMOUNT_DIGITS}}}(\.\d{{1,30}})?")
+_AMOUNT: Final = re.compile(rf"-?[0-9]{{1,{AMOUNT_DIGITS}}}(\.[0-9]{{1,30}})?")
+
+# Shopify's count is an unsigned 64-bit number as text; a customer with a billion orders is none.
+_COUNT: Final = re.compile(r"[0-9]{1,9}")
 
 # RFC 5321: 64 before the @, 255 after. An index cannot hold much more.
 LONGEST_ADDRESS: Final = 320
@@ -65,6 +68,15 @@ class EmailAddress(Node):
         check_address(self.email_address)
 
 
+class ContactAddress(Node):
+    """An address without the consent to write to it."""
+
+    email_address: str | None
+
+    def __post_init__(self) -> None:
+        check_address(self.email_address)
+
+
 class PhoneNumber(Node):
     phone_number: str | None
 
@@ -79,6 +91,20 @@ class Customer(Node):
     tags: list[str] = field(default_factory=list)
     default_email_address: EmailAddress | None = None
     default_phone_number: PhoneNumber | None = None
+    number_of_orders: str | None = None
+    amount_spent: Money | None = None
+
+    def __post_init__(self) -> None:
+        if self.number_of_orders is not None and not _COUNT.fullmatch(self.number_of_orders):
+            raise ValueError(f"not a count: {self.number_of_orders[:40]!r}")
+
+
+class Refund(Node):
+    """Money that went back; `total_refunded_set` over all its transactions."""
+
+    id: str
+    processed_at: Moment
+    total_refunded_set: MoneyBag
 
 
 class Order(Node):
@@ -98,6 +124,7 @@ class Order(Node):
     checkout_token: str | None = None
     discount_codes: list[str] = field(default_factory=list)
     customer: Reference | None = None
+    refunds: list[Refund] = field(default_factory=list)
 
 
 class OrderLine(Node):
@@ -112,6 +139,71 @@ class OrderLine(Node):
     sku: str | None = None
     product: Reference | None = None
     parent_id: str | None = field(name="__parentId", default=None)
+
+
+class CheckoutCustomer(Node):
+    """The buyer as a checkout names them: its only address in GraphQL."""
+
+    id: str
+    default_email_address: ContactAddress | None = None
+
+
+class Checkout(Node):
+    id: str
+    created_at: Moment
+    updated_at: Moment
+    total_price_set: MoneyBag
+    name: str | None = None
+    completed_at: Moment | None = None
+    abandoned_checkout_url: str | None = None
+    discount_codes: list[str] = field(default_factory=list)
+    subtotal_price_set: MoneyBag | None = None
+    customer: CheckoutCustomer | None = None
+
+
+class CheckoutLine(Node):
+    """A line of a checkout; `parent_id` names its checkout. Its id need not end in a number."""
+
+    id: str
+    title: str | None
+    quantity: Int32
+    original_unit_price_set: MoneyBag
+    variant_title: str | None = None
+    sku: str | None = None
+    product: Reference | None = None
+    parent_id: str | None = field(name="__parentId", default=None)
+
+
+class Image(Node):
+    url: str
+
+
+class Preview(Node):
+    image: Image | None = None
+
+
+class Media(Node):
+    preview: Preview | None = None
+
+
+class Product(Node):
+    id: str
+    title: str
+    created_at: Moment
+    updated_at: Moment
+    handle: str | None = None
+    status: str | None = None
+    vendor: str | None = None
+    product_type: str | None = None
+    online_store_url: str | None = None
+    featured_media: Media | None = None
+
+
+class Version(Node):
+    """What is compared of an object: which state of it Shopify holds."""
+
+    id: str
+    updated_at: Moment
 
 
 class PageInfo(Node):

@@ -2,7 +2,7 @@
 -- for them, and locks nothing. Those of incomplete_orders stay, and so get their lines.
 -- Changes: the staging table.
 -- Index: pk_orders.
-DELETE FROM staged_orders AS staged
+DELETE FROM $orders$
 USING raw_shopify.orders AS stored
 WHERE stored.shop_id = :shop_id
     AND stored.order_id = staged.order_id

@@ -56,6 +56,7 @@ def _allow(table: str, column: str, values: Sequence[str], schema: str = "raw_sh
 
 
 def upgrade() -> None:
+    op.execute("CREATE SCHEMA raw_shopify_staging")
     for table, column, _, values in WIDENED:
         _allow(table, column, values)
     _allow("messages", "defer_reason", (*DEFER_REASONS, "shop_disconnected"), "crm")
@@ -611,3 +612,4 @@ def downgrade() -> None:
     op.drop_index("ix_checkouts__email", table_name="checkouts", schema="raw_shopify")
     op.drop_index("ix_checkouts__customer", table_name="checkouts", schema="raw_shopify")
     op.drop_table("checkouts", schema="raw_shopify")
+    op.execute("DROP SCHEMA raw_shopify_staging CASCADE")

@@ -5,15 +5,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core.database import make_engine
-from core.ingestion.rows import (
-    array_text,
-    copy_line,
-    copy_statement,
-    records,
-    recordset,
-    staging_table,
-)
-from core.ingestion.staging import _cursor
+from core.ingestion.copy_text import copy_line, copy_statement
+from core.ingestion.rows import array_text, records, recordset
 
 COLUMNS = (("one", "text"), ("two", "text[]"))
 texts = st.lists(
@@ -38,9 +31,11 @@ def test_any_text_survives_the_way_into_the_database(
     rows = [(one, array_text(two)) for one, two in values]
     engine = make_engine(database_url)
     with Session(engine) as session:
-        session.execute(text(staging_table("scratch", COLUMNS)))
-        with _cursor(session).copy(copy_statement("scratch", COLUMNS)) as copy:
-            copy.write("".join(copy_line(row) for row in rows))
+        session.execute(text("CREATE TEMP TABLE scratch (one text, two text[])"))
+        driver = session.connection().connection.driver_connection
+        assert driver is not None
+        with driver.cursor().copy(copy_statement("scratch", COLUMNS)) as copy:
+            copy.write(b"".join(copy_line(row) for row in rows))
         copied = session.execute(text("SELECT one, two FROM scratch")).all()
         relation = recordset("rows", "staged", COLUMNS)
         read = session.execute(

@@ -1,0 +1,286 @@
+"""A block of a bulk file's lines as COPY text, table by table.
+
+Lines in Shopify's own spelling are read as they stand (core/ingestion/spelled.py). All others are
+decoded by type; of those, the ones that cannot be stored are rejected with the reason. While a
+shop has erased somebody, every line is decoded, because each must be asked whose it is.
+
+Knows nothing of files, connections or processes.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from operator import itemgetter
+from typing import Final
+
+import msgspec
+
+from core.ingestion import spellings
+from core.ingestion.copy_text import copy_line
+from core.ingestion.rows import (
+    CHECKOUT_COLUMNS,
+    CHECKOUT_LINE_COLUMNS,
+    CUSTOMER_COLUMNS,
+    LINE_COLUMNS,
+    ORDER_COLUMNS,
+    PRODUCT_COLUMNS,
+    REFUND_COLUMNS,
+    VERSION_COLUMNS,
+    Columns,
+    Row,
+    checkout_line_row,
+    checkout_row,
+    customer_row,
+    line_row,
+    moment_text,
+    order_row,
+    product_row,
+    refund_rows,
+)
+from core.ingestion.screen import Screen
+from core.ingestion.spelled import Spelling, unescaped
+from core.models.enums import BulkPurpose, ObjectType
+from core.shopify import gid
+from core.shopify.shapes import (
+    Checkout,
+    CheckoutLine,
+    Customer,
+    Head,
+    Order,
+    OrderLine,
+    Product,
+    Version,
+)
+
+Reject = Callable[[int, bytes, str], None]
+Rows = Iterable[tuple["Table", Row]]
+UNREADABLE: Final = (ValueError, RecursionError)  # msgspec's errors are ValueErrors
+
+_customer = msgspec.json.Decoder(Customer).decode
+_order = msgspec.json.Decoder(Order).decode
+_line = msgspec.json.Decoder(OrderLine).decode
+_checkout = msgspec.json.Decoder(Checkout).decode
+_checkout_line = msgspec.json.Decoder(CheckoutLine).decode
+_product = msgspec.json.Decoder(Product).decode
+_version = msgspec.json.Decoder(Version).decode
+_head = msgspec.json.Decoder(Head).decode
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A staging table: the columns of its rows, in the order COPY gets them, and the line's number
+    in the file. `is_counted`: its rows are among the counts of a sync, under its name.
+    """
+
+    name: str
+    declared: Columns
+    spelling: Spelling | None = None
+    is_counted: bool = True
+
+    @cached_property
+    def columns(self) -> Columns:
+        kinds = dict(self.declared)
+        order = self.spelling.columns if self.spelling else tuple(kinds)
+        return (*((name, kinds[name]) for name in order), ("line_number", "bigint"))
+
+    @property
+    def key(self) -> str:
+        """The column of the object's number."""
+        return next(name for name, kind in self.declared if kind == "bigint")
+
+    @cached_property
+    def _in_order(self) -> Callable[[Row], Row]:
+        names = [name for name, _ in self.declared]
+        return itemgetter(*(names.index(name) for name, _ in self.columns[:-1]))
+
+    def line(self, row: Row, number: int) -> bytes:
+        return copy_line((*self._in_order(row), str(number)))
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """One type of line: its main table, and how a line of it is read whatever its spelling."""
+
+    name: str
+    table: Table
+    read: Callable[[bytes, Screen | None], Rows]
+
+
+@dataclass(frozen=True, eq=False)
+class Format:
+    """What may stand in one file: the type asked for first, then its children's."""
+
+    kinds: tuple[Kind, ...]
+    more_tables: tuple[Table, ...] = ()
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        return (*(kind.table for kind in self.kinds), *self.more_tables)
+
+    def kind_of(self, line: bytes) -> Kind:
+        """By the type in the line's id. Raises ValueError."""
+        head = _head(line).id
+        name = head.removeprefix(gid.PREFIX).partition("/")[0]
+        for kind in self.kinds:
+            if kind.name == name and head.startswith(gid.PREFIX):
+                return kind
+        raise ValueError(f"not the id of one of the file's types: {head[:80]!r}")
+
+
+@dataclass
+class Block:
+    """COPY text by table, and how many rows of each are in it."""
+
+    text: dict[str, bytes] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Reads the blocks of one file."""
+
+    format: Format
+    screen: Screen | None
+    reject: Reject
+
+    def block(self, lines: Sequence[bytes], first_number: int) -> Block:
+        rows: dict[Table, list[bytes]] = defaultdict(list)
+        block = Block()
+        left = list(range(len(lines)))
+        if self.screen is None:
+            left = self._spelled(lines, first_number, block)
+        for position in left:
+            self._typed(lines[position], first_number + position, rows)
+        for table, more in rows.items():
+            block.text[table.name] = block.text.get(table.name, b"") + b"".join(more)
+            block.counts[table.name] = block.counts.get(table.name, 0) + len(more)
+        return block
+
+    def _spelled(self, lines: Sequence[bytes], first_number: int, block: Block) -> list[int]:
+        """Fill the block with the lines in Shopify's spelling; the positions of the others."""
+        left: list[int] = []
+        positions: Iterable[int] = range(len(lines))
+        for kind in self.format.kinds:
+            spelling = kind.table.spelling
+            if spelling is None:
+                continue
+            start = spelling.start
+            mine = [at for at in positions if lines[at].startswith(start)]
+            if not mine:
+                continue
+            if len(mine) < len(lines):
+                taken = set(mine)
+                positions = [at for at in positions if at not in taken]
+            else:
+                positions = ()
+            numbers = [b"%d" % (first_number + at) for at in mine]
+            text, odd = spelling.rows([lines[at] for at in mine], numbers)
+            left += [int(number) - first_number for number, _ in odd]
+            if text:
+                block.text[kind.table.name] = unescaped(b"\n".join(text)) + b"\n"
+                block.counts[kind.table.name] = len(text)
+        return sorted([*left, *positions])
+
+    def _typed(self, line: bytes, number: int, rows: dict[Table, list[bytes]]) -> None:
+        try:
+            found = self.format.kind_of(line).read(line, self.screen)
+            made = [(table, table.line(row, number)) for table, row in found]
+        except UNREADABLE as error:
+            self.reject(number, line, str(error))
+            return
+        for table, text in made:
+            rows[table].append(text)
+
+
+CUSTOMERS: Final = Table("customers", CUSTOMER_COLUMNS, spellings.CUSTOMER)
+ORDERS: Final = Table("orders", ORDER_COLUMNS, spellings.ORDER)
+LINES: Final = Table("order_lines", LINE_COLUMNS, spellings.LINE)
+REFUNDS: Final = Table("refunds", REFUND_COLUMNS, is_counted=False)
+CHECKOUTS: Final = Table("checkouts", CHECKOUT_COLUMNS)
+CHECKOUT_LINES: Final = Table("checkout_lines", CHECKOUT_LINE_COLUMNS, is_counted=False)
+PRODUCTS: Final = Table("products", PRODUCT_COLUMNS, spellings.PRODUCT)
+VERSIONS: Final = Table("ids", VERSION_COLUMNS, is_counted=False)
+
+
+def _read_customer(line: bytes, screen: Screen | None) -> Iterator[tuple[Table, Row]]:
+    customer = _customer(line)
+    address = customer.default_email_address
+    email = address.email_address if address else None
+    if not (screen and _is_erased(screen, customer.id, email)):
+        yield CUSTOMERS, customer_row(customer)
+
+
+def _read_order(line: bytes, screen: Screen | None) -> Iterator[tuple[Table, Row]]:
+    order = _order(line)
+    buyer_id = order.customer.id if order.customer else None
+    if screen and _is_erased(screen, buyer_id, order.email):
+        order.customer = order.email = None
+    yield ORDERS, order_row(order)
+    for row in refund_rows(order):
+        yield REFUNDS, row
+
+
+def _read_line(line: bytes, _screen: Screen | None) -> Iterator[tuple[Table, Row]]:
+    item = _line(line)
+    if item.parent_id is None:
+        raise ValueError("a line item without `__parentId`")
+    yield LINES, line_row(item, gid.number(item.parent_id, "Order"))
+
+
+def _read_checkout(line: bytes, screen: Screen | None) -> Iterator[tuple[Table, Row]]:
+    """The address of a checkout is its customer's, so both go together."""
+    checkout = _checkout(line)
+    if screen and (buyer := checkout.customer):
+        contact = buyer.default_email_address
+        if _is_erased(screen, buyer.id, contact.email_address if contact else None):
+            checkout.customer = None
+    yield CHECKOUTS, checkout_row(checkout)
+
+
+def _read_checkout_line(line: bytes, _screen: Screen | None) -> Iterator[tuple[Table, Row]]:
+    item = _checkout_line(line)
+    if item.parent_id is None:
+        raise ValueError("a line of a checkout without `__parentId`")
+    yield CHECKOUT_LINES, checkout_line_row(item, gid.number(item.parent_id, "AbandonedCheckout"))
+
+
+def _read_product(line: bytes, _screen: Screen | None) -> Iterator[tuple[Table, Row]]:
+    yield PRODUCTS, product_row(_product(line))
+
+
+def _read_version(
+    line: bytes, _screen: Screen | None, *, table: Table, kind: str
+) -> Iterator[tuple[Table, Row]]:
+    version = _version(line)
+    yield table, (str(gid.number(version.id, kind)), moment_text(version.updated_at))
+
+
+def _is_erased(screen: Screen, customer_id: str | None, email: str | None) -> bool:
+    """Whether the shop has erased this person, by number or by address. Raises ValueError."""
+    if customer_id and screen.is_erased_customer(gid.number(customer_id, "Customer")):
+        return True
+    return screen.is_erased_email(email)
+
+
+_FORMATS: Final = {
+    ObjectType.CUSTOMER: Format((Kind("Customer", CUSTOMERS, _read_customer),)),
+    ObjectType.ORDER: Format(
+        (Kind("Order", ORDERS, _read_order), Kind("LineItem", LINES, _read_line)), (REFUNDS,)
+    ),
+    ObjectType.CHECKOUT: Format(
+        (
+            Kind("AbandonedCheckout", CHECKOUTS, _read_checkout),
+            Kind("AbandonedCheckoutLineItem", CHECKOUT_LINES, _read_checkout_line),
+        )
+    ),
+    ObjectType.PRODUCT: Format((Kind("Product", PRODUCTS, _read_product),)),
+}
+
+
+def format_of(object_type: ObjectType, purpose: BulkPurpose) -> Format:
+    if purpose is BulkPurpose.LOAD:
+        return _FORMATS[object_type]
+    kind = object_type.value
+    table = replace(VERSIONS, spelling=spellings.version_of(kind))
+    return Format((Kind(kind, table, partial(_read_version, table=table, kind=kind)),))

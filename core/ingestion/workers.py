@@ -1,0 +1,141 @@
+"""The helper processes of a load, seen from the process that loads.
+
+Blocks go to the helpers in turn. A pipe holds little, so a file that arrives faster than it is
+decoded waits in the network and not in memory. A helper that dies ends the load.
+"""
+
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Final
+
+from core.errors import TransientError
+from core.ingestion import frames
+from core.ingestion.frames import Frame, FrameKind, Job, Told
+
+# Rejected lines of 64 KiB each wait here while the database is slow; beyond, helpers wait.
+TOLD_AT_ONCE: Final = 64
+PATIENCE_SECONDS: Final = 10.0
+
+
+class HelperDiedError(TransientError):
+    """A helper process ended before its work was committed."""
+
+
+class _Helper:
+    """One process; a thread hands on what it tells, since reading and writing would wait for each
+    other.
+    """
+
+    def __init__(self, job: Job, told: "queue.Queue[tuple[_Helper, Frame | None]]") -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "core.ingestion.copy_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self.is_done = False
+        self._told = told
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+        self.send(job.frame())
+
+    def send(self, frame: Frame) -> None:
+        pipe = self.process.stdin
+        assert pipe is not None  # noqa: S101 - asked for above
+        try:
+            frame.write(pipe)
+        except BrokenPipeError:
+            raise HelperDiedError("A helper process of the load has died.") from None
+
+    def _listen(self) -> None:
+        pipe: IO[bytes] | None = self.process.stdout
+        assert pipe is not None  # noqa: S101 - asked for above
+        frame: Frame | None = Frame(FrameKind.COUNTED)
+        while frame is not None:
+            frame = frames.read(pipe)
+            while not self._stopped.is_set():
+                with suppress(queue.Full):
+                    self._told.put((self, frame), timeout=0.2)
+                    break
+
+    def stop(self) -> None:
+        """At once, unless it has ended; with its pipes."""
+        self._stopped.set()
+        if not self.is_done:
+            self.process.kill()
+        with suppress(BrokenPipeError):
+            if self.process.stdin:
+                self.process.stdin.close()
+        try:
+            self.process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._thread.join()
+        if self.process.stdout:
+            self.process.stdout.close()
+
+
+class Helpers:
+    """Use `helpers`. What they tell is handed out by `told`, in the thread that asks."""
+
+    def __init__(self, job: Job, count: int) -> None:
+        self._queue: queue.Queue[tuple[_Helper, Frame | None]] = queue.Queue(TOLD_AT_ONCE)
+        self._all: list[_Helper] = []
+        self._next = 0
+        try:
+            for _ in range(count):
+                self._all.append(_Helper(job, self._queue))
+        except BaseException:
+            self.stop()
+            raise
+
+    def send(self, block: bytes, first_number: int) -> None:
+        helper = self._all[self._next % len(self._all)]
+        self._next += 1
+        helper.send(Frame(FrameKind.BLOCK, first_number, block))
+
+    def finish(self) -> Iterator[tuple[int, Told]]:
+        """Tell all that the file has ended; what they still tell, until all have committed."""
+        for helper in self._all:
+            helper.send(Frame(FrameKind.END))
+        while not all(helper.is_done for helper in self._all):
+            yield from self._taken(*self._queue.get())
+
+    def told(self) -> Iterator[tuple[int, Told]]:
+        """What has been told meanwhile. Raises HelperDiedError."""
+        with suppress(queue.Empty):
+            while True:
+                yield from self._taken(*self._queue.get_nowait())
+
+    def _taken(self, helper: _Helper, frame: Frame | None) -> Iterator[tuple[int, Told]]:
+        if frame is None:
+            if not helper.is_done:
+                raise HelperDiedError("A helper process of the load has died.")
+        elif frame.kind is FrameKind.DONE:
+            helper.is_done = True
+        elif frame.kind is FrameKind.FAILED:
+            name = frame.content.decode()
+            raise HelperDiedError(f"The database refused a helper process of the load ({name}).")
+        else:
+            told = frames.unpack(frame)
+            assert isinstance(told, Told)  # noqa: S101 - there is no other kind
+            yield frame.number, told
+
+    def stop(self) -> None:
+        for helper in self._all:
+            helper.stop()
+
+
+@contextmanager
+def helpers(job: Job, count: int) -> Iterator[Helpers]:
+    """`count` processes at work; none is left behind."""
+    made = Helpers(job, count)
+    try:
+        yield made
+    finally:
+        made.stop()
