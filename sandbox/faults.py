@@ -147,4 +147,5 @@ def _wrong(name: str, default: Any, value: Any) -> str | None:
         return "a number, not below zero"
     if isinstance(default, int) and not isinstance(value, int):
         return "a whole number"
-    return None
+    is_copies = name == "webhook_copies" and not 1 <= value <= MOST_COPIES
+    return f"1 to {MOST_COPIES}" if is_copies else None

@@ -69,7 +69,12 @@ def receiving() -> Iterator[Receiver]:
 
 @contextmanager
 def running(
-    schema: GraphQLSchema, receiver: Receiver, state: Path, *, clock: Clock | None = None
+    schema: GraphQLSchema,
+    receiver: Receiver,
+    state: Path,
+    *,
+    clock: Clock | None = None,
+    compliance: bool = False,
 ) -> Iterator[Running]:
     config = Config(
         client_id="cid",
@@ -77,6 +82,7 @@ def running(
         resend_api_key=KEY,
         resend_webhook_secret=WHSEC,
         resend_webhook_url=f"{receiver.url}/resend",
+        compliance_url=f"{receiver.url}/compliance" if compliance else None,
     )
     world = open_world(config, state=state, schema=schema, api_version="2026-07", clock=clock)
     listening = socket.create_server(("127.0.0.1", 0))
@@ -105,8 +111,10 @@ def receiver() -> Iterator[Receiver]:
 def start(schema: GraphQLSchema, receiver: Receiver, tmp_path: Path) -> Callable[..., Any]:
     """Starts a sandbox: `with start() as sandbox`, `with start(clock=…) as sandbox`."""
 
-    def begin(*, clock: Clock | None = None) -> AbstractContextManager[Running]:
-        return running(schema, receiver, tmp_path / "state", clock=clock)
+    def begin(
+        *, clock: Clock | None = None, compliance: bool = False
+    ) -> AbstractContextManager[Running]:
+        return running(schema, receiver, tmp_path / "state", clock=clock, compliance=compliance)
 
     return begin
 
