@@ -39,6 +39,7 @@ setup: $(RUNTIME) $(FRONTEND) ## Install what the product needs and build the fr
 
 test: $(DEV) $(FRONTEND) manifest ## Install what tests need, then lint, types, arrows, SQL and tests.
 	@scripts/install-browser
+	@scripts/install-pooler
 	@scripts/check
 
 bench: $(DEV) $(FRONTEND) manifest ## Run benchmarks, one JSON line each (ONLY=name,name).

@@ -22,7 +22,7 @@ from core.models import Base
 from core.settings import Settings
 from ops.postgres import throwaway_postgres
 
-pytest_plugins = ["tests.fixtures.marts"]
+pytest_plugins = ["tests.fixtures.marts", "tests.fixtures.pooler"]
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
