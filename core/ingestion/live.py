@@ -1,9 +1,10 @@
 """What a running sync shows while it goes, in small transactions of its own."""
 
 import time
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
-from sqlalchemy import insert, update
+from sqlalchemy import delete, func, insert, select, update
 
 from core.database import SessionFactory, session_scope
 from core.ingestion.staging import Counts
@@ -13,6 +14,15 @@ from core.models.enums import ObjectType
 PROGRESS_SECONDS: Final = 0.5
 REJECTS_AT_ONCE: Final = 200
 KEPT_OF_LINE: Final = 64 * 2**10
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What had been counted and put aside at one moment."""
+
+    counts: Counts
+    rejected: int
+    rejected_line_id: int
 
 
 class LiveRun:
@@ -54,6 +64,49 @@ class LiveRun:
         )
         if len(self._waiting) >= REJECTS_AT_ONCE:
             self.show()
+
+    def mark(self) -> Mark:
+        """Where a file begins, to come back to when it has to be read once more."""
+        self.show()
+        with session_scope(self._factory) as session:
+            last = session.scalars(
+                select(func.max(RejectedLine.rejected_line_id)).where(
+                    RejectedLine.shop_id == self._shop_id,
+                    RejectedLine.sync_run_id == self._sync_run_id,
+                )
+            ).one()
+        return Mark(replace(self._counts), self.rejected, last or 0)
+
+    def undo(self, mark: Mark) -> None:
+        """Forget what was counted and put aside since."""
+        for field in fields(mark.counts):
+            setattr(self._counts, field.name, getattr(mark.counts, field.name))
+        self.rejected, self._waiting = mark.rejected, []
+        with session_scope(self._factory) as session:
+            session.execute(
+                delete(RejectedLine).where(
+                    RejectedLine.shop_id == self._shop_id,
+                    RejectedLine.sync_run_id == self._sync_run_id,
+                    RejectedLine.rejected_line_id > mark.rejected_line_id,
+                )
+            )
+        self.show()
+
+    def forgive(self, object_type: ObjectType, mark: Mark, number: int) -> None:
+        """Take back that line `number` of the file since `mark` was put aside, if it was."""
+        with session_scope(self._factory) as session:
+            gone = session.execute(
+                delete(RejectedLine)
+                .where(
+                    RejectedLine.shop_id == self._shop_id,
+                    RejectedLine.sync_run_id == self._sync_run_id,
+                    RejectedLine.object_type == object_type,
+                    RejectedLine.rejected_line_id > mark.rejected_line_id,
+                    RejectedLine.line_number == number,
+                )
+                .returning(RejectedLine.rejected_line_id)
+            ).all()
+        self.rejected -= len(gone)
 
     def show(self) -> None:
         """Write the counts and the rejected lines that wait."""

@@ -1,7 +1,8 @@
-"""Bulk operations: asked for, remembered, waited for.
+"""Bulk operations of one shop: asked for, remembered, read, ended.
 
 The row in `bulk_operations` is committed before the first poll, so whoever comes after a crash
-goes on with the operation instead of paying for it twice.
+goes on with the operation instead of paying for it twice. When to ask and poll is decided in
+core/ingestion/exports.py.
 """
 
 import time
@@ -16,40 +17,40 @@ from sqlalchemy.orm import Session
 from core.clock import Clock
 from core.database import SessionFactory, session_scope
 from core.errors import PermanentError, TransientError
+from core.ingestion.windows import Window
 from core.models import BulkOperation
-from core.models.enums import BulkState, ObjectType
+from core.models.enums import BulkPurpose, BulkState, ObjectType
 from core.shopify.client import ShopifyClient
 from core.shopify.documents import bulk_query, load
+from core.shopify.errors import AccessDeniedError
 
-FIRST_POLL: Final = 0.2
-LONGEST_POLL: Final = 5.0
-SLOT_WAITS: Final = 120  # x 30 s: another app process holds all slots of this shop
-SLOT_PAUSE: Final = 30.0
 NO_SLOT: Final = frozenset({"OPERATION_IN_PROGRESS", "LIMIT_REACHED"})
+# CANCELING holds its slot and still ends as CANCELED.
+IN_WORK: Final = frozenset({"CREATED", "RUNNING", "CANCELING"})
+# What is left behind for longer is loaded, and what has changed since is asked for as well.
+OLD_AFTER: Final = timedelta(hours=1)
+ACCESS_DENIED: Final = (
+    "The app may not read all of these fields. It needs the scopes read_customers, read_orders and "
+    "read_products and access to protected customer data (name, email, phone). Add what is missing "
+    "in the Dev Dashboard, install the app anew and sync again."
+)
 
-_DOCUMENTS: Final = {ObjectType.CUSTOMER: "bulk_customers", ObjectType.ORDER: "bulk_orders"}
+_DOCUMENTS: Final = {
+    (ObjectType.CUSTOMER, BulkPurpose.LOAD): "bulk_customers",
+    (ObjectType.ORDER, BulkPurpose.LOAD): "bulk_orders",
+    (ObjectType.CHECKOUT, BulkPurpose.LOAD): "bulk_checkouts",
+    (ObjectType.PRODUCT, BulkPurpose.LOAD): "bulk_products",
+    (ObjectType.CUSTOMER, BulkPurpose.COMPARE): "bulk_compare_customers",
+    (ObjectType.ORDER, BulkPurpose.COMPARE): "bulk_compare_orders",
+}
 
 
 class OperationLostError(TransientError):
     """The operation will never give its file; a new one may."""
 
 
-@dataclass(frozen=True)
-class Window:
-    """Which objects: all (`start` None), or those Shopify changed since."""
-
-    start: datetime | None = None
-
-    @property
-    def search(self) -> str:
-        if self.start is None:
-            return ""
-        return f"updated_at:>='{self.start:%Y-%m-%dT%H:%M:%SZ}'"
-
-    def covers(self, other: "Window") -> bool:
-        if self.start is None:
-            return True
-        return other.start is not None and self.start <= other.start
+class NoSlotError(TransientError):
+    """Shopify runs as many operations of this app and shop as it allows."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,19 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Failed:
+    """Shopify gave up on the export; `partial_url` holds what it had got done, where it says so.
+
+    `code` is INTERNAL_SERVER_ERROR, TIMEOUT or whatever Shopify invents next.
+    """
+
+    code: str
+    partial_url: str | None
+    object_count: int
+    created_at: datetime
+
+
+@dataclass(frozen=True)
 class Operations:
     """The bulk operations of one shop, for one sync run."""
 
@@ -72,11 +86,12 @@ class Operations:
     sync_run_id: int
     clock: Clock
     sleep: Callable[[float], None] = field(default=time.sleep)
+    purpose: BulkPurpose = BulkPurpose.LOAD
 
-    def resume(self, object_type: ObjectType, window: Window) -> BulkOperation | None:
-        """An operation that a former run left behind and that covers the window.
+    def resume(self, object_type: ObjectType, windows: list[Window]) -> dict[Window, BulkOperation]:
+        """For each window the operation that a former run left behind and that covers it.
 
-        Others that were left behind are given up: their window is part of ours.
+        All others that were left behind are given up: their window is part of ours.
         """
         with session_scope(self.factory) as session:
             left = session.scalars(
@@ -85,28 +100,37 @@ class Operations:
                     BulkOperation.shop_id == self.shop_id,
                     BulkOperation.object_type == object_type,
                     BulkOperation.state == BulkState.SUBMITTED,
+                    BulkOperation.purpose == self.purpose,
                 )
-                .order_by(BulkOperation.submitted_at.desc())
+                .order_by(BulkOperation.submitted_at.desc(), BulkOperation.operation_id)
             ).all()
-            chosen = None
+            chosen: dict[Window, BulkOperation] = {}
             for operation in left:
-                if chosen is None and Window(operation.window_start).covers(window):
-                    chosen = operation
-                    operation.sync_run_id = self.sync_run_id
-                else:
+                held = Window.parse(operation.filter)
+                open_ = [window for window in windows if window not in chosen]
+                window = next((each for each in open_ if held and held.covers(each)), None)
+                if window is None:
                     operation.state = BulkState.FAILED
                     operation.finished_at = self.clock.now()
+                else:
+                    chosen[window] = operation
+                    operation.sync_run_id = self.sync_run_id
             return chosen
 
     def submit(self, object_type: ObjectType, window: Window) -> BulkOperation:
-        """Start an operation and remember it. Raises PermanentError when Shopify refuses."""
-        created = self._start(bulk_query(_DOCUMENTS[object_type], window.search))
+        """Start an operation and remember it.
+
+        Raises NoSlotError while Shopify runs as many as it allows, AccessDeniedError or
+        PermanentError when it refuses.
+        """
+        created = self._start(object_type, window)
         operation = BulkOperation(
             shop_id=self.shop_id,
             operation_id=created["id"],
             sync_run_id=self.sync_run_id,
             object_type=object_type,
             state=BulkState.SUBMITTED,
+            purpose=self.purpose,
             filter=window.search,
             window_start=window.start,
             api_version=self.client.served_version,
@@ -117,55 +141,69 @@ class Operations:
             session.add(operation)
         return operation
 
-    def _start(self, query: str) -> dict[str, Any]:
-        for _ in range(SLOT_WAITS):
-            answer = self.client.execute(load("bulk_operation_run"), {"query": query})
-            result = answer["bulkOperationRunQuery"]
-            errors = result["userErrors"]
-            if not errors:
-                created: dict[str, Any] = result["bulkOperation"]
-                return created
-            if not any(error["code"] in NO_SLOT for error in errors):
-                said = "; ".join(error["message"] for error in errors)
-                raise PermanentError(f"Shopify refuses the bulk operation: {said}")
-            self.sleep(SLOT_PAUSE)
-        raise TransientError(
-            "Other bulk operations have held all of this shop's slots for an hour. "
-            "Start the sync again later."
-        )
+    def _start(self, object_type: ObjectType, window: Window) -> dict[str, Any]:
+        sort = window.field.upper()
+        document = _DOCUMENTS[object_type, self.purpose]
+        version = self.client.api_version
+        query = bulk_query(document, window.search, sort=sort, version=version)
+        answer = self.client.execute(load("bulk_operation_run"), {"query": query})
+        result = answer["bulkOperationRunQuery"]
+        errors = result["userErrors"]
+        if not errors:
+            created: dict[str, Any] = result["bulkOperation"]
+            return created
+        said = "; ".join(error["message"] for error in errors)
+        if any(error["code"] in NO_SLOT for error in errors):
+            raise NoSlotError(said)
+        if "access denied" in said.lower():
+            raise AccessDeniedError(f"Shopify refuses the export: {said}")
+        raise PermanentError(f"Shopify refuses the bulk operation: {said}")
 
-    def wait(self, operation: BulkOperation) -> Finished:
-        """Poll until the file is ready.
-
-        Raises OperationLostError when Shopify gave up, PermanentError when it refuses; then the
-        operation is remembered as failed.
-        """
-        pause = FIRST_POLL
-        while True:
-            state = self.read(operation)
-            if state is None:
-                self.fail(operation, status=None, code=None)
-                raise OperationLostError("Shopify does not know the bulk operation any more.")
-            if state["status"] in ("CREATED", "RUNNING"):
-                self.sleep(pause)
-                pause = min(pause * 1.5, LONGEST_POLL)
-                continue
-            if state["status"] == "COMPLETED":
-                return self._finished(operation, state)
-            raise self._ended_badly(operation, state)
+    def foreign_count(self) -> int:
+        """How many slots are held by operations that are not ours."""
+        answer = self.client.execute(load("bulk_operations"))
+        holding = {node["id"] for name in ("running", "created") for node in answer[name]["nodes"]}
+        with session_scope(self.factory) as session:
+            ours = session.scalars(
+                select(BulkOperation.operation_id).where(
+                    BulkOperation.shop_id == self.shop_id, BulkOperation.operation_id.in_(holding)
+                )
+            )
+            return len(holding - set(ours))
 
     def read(self, operation: BulkOperation) -> dict[str, Any] | None:
+        """What Shopify says of the operation; None when it does not know it (any more)."""
         answer = self.client.execute(load("bulk_operation"), {"id": operation.operation_id})
         state: dict[str, Any] | None = answer["bulkOperation"]
         return state
 
-    def renew(self, operation: BulkOperation) -> str:
-        """A fresh address of the file. Raises OperationLostError when there is none."""
-        state = self.read(operation)
-        if state is None or state["status"] != "COMPLETED" or not state["url"]:
-            self.fail(operation, status=state["status"] if state else None, code=None)
-            raise OperationLostError("Shopify has removed the file of the bulk operation.")
-        return str(state["url"])
+    def judge(
+        self, operation: BulkOperation, state: dict[str, Any] | None
+    ) -> Finished | Failed | None:
+        """What has become of the operation; None while Shopify is at work on it.
+
+        Raises OperationLostError or AccessDeniedError; then it is remembered as failed.
+        """
+        if state is None:
+            self.fail(operation, status=None, code=None)
+            raise OperationLostError("Shopify does not know the bulk operation any more.")
+        if state["status"] in IN_WORK:
+            return None
+        if state["status"] == "COMPLETED":
+            return self._finished(operation, state)
+        if state["errorCode"] == "ACCESS_DENIED":
+            self.fail(operation, status=state["status"], code=state["errorCode"])
+            raise AccessDeniedError(ACCESS_DENIED)
+        if state["status"] == "FAILED":
+            return Failed(
+                code=state["errorCode"] or "FAILED",
+                partial_url=state["partialDataUrl"],
+                object_count=int(state["objectCount"]),
+                created_at=datetime.fromisoformat(state["createdAt"]),
+            )
+        # CANCELED or EXPIRED. A cancelled one may have a url all the same: never read.
+        self.fail(operation, status=state["status"], code=state["errorCode"])
+        raise OperationLostError(f"Shopify ended the bulk operation: {state['status']}.")
 
     def _finished(self, operation: BulkOperation, state: dict[str, Any]) -> Finished:
         object_count = int(state["objectCount"])
@@ -179,16 +217,14 @@ class Operations:
             created_at=datetime.fromisoformat(state["createdAt"]),
         )
 
-    def _ended_badly(self, operation: BulkOperation, state: dict[str, Any]) -> Exception:
-        """FAILED, CANCELED or EXPIRED. A cancelled one may have a url all the same: never read."""
-        self.fail(operation, status=state["status"], code=state["errorCode"])
-        if state["errorCode"] == "ACCESS_DENIED":
-            return PermanentError(
-                "The app may not read all of these fields. It needs the scopes read_customers and "
-                "read_orders and access to protected customer data (name, email, phone)."
-            )
-        reason = state["errorCode"] or state["status"]
-        return OperationLostError(f"Shopify ended the bulk operation: {reason}.")
+    def renew(self, operation: BulkOperation) -> str:
+        """A fresh address of the file. Raises OperationLostError when there is none."""
+        state = self.read(operation)
+        url = _address(state)
+        if url is None:
+            self.fail(operation, status=state["status"] if state else None, code=None)
+            raise OperationLostError("Shopify has removed the file of the bulk operation.")
+        return url
 
     def fail(self, operation: BulkOperation, *, status: str | None, code: str | None) -> None:
         with session_scope(self.factory) as session:
@@ -206,27 +242,62 @@ class Operations:
                 )
             )
 
+    def announced(self, operations: list[BulkOperation]) -> set[str]:
+        """Of these, the ids of which a webhook has told that they have ended."""
+        with session_scope(self.factory) as session:
+            return set(
+                session.scalars(
+                    select(BulkOperation.operation_id).where(
+                        BulkOperation.shop_id == self.shop_id,
+                        BulkOperation.operation_id.in_([each.operation_id for each in operations]),
+                        BulkOperation.announced_at.is_not(None),
+                    )
+                )
+            )
+
     def is_old(self, operation: BulkOperation) -> bool:
         """Whether the shop has moved on since the operation read it."""
-        return self.clock.now() - operation.submitted_at > timedelta(hours=1)
+        return self.clock.now() - operation.submitted_at > OLD_AFTER
+
+
+def _address(state: dict[str, Any] | None) -> str | None:
+    """Of the file of a completed operation, or of what a failed one had got done."""
+    if state is None:
+        return None
+    if state["status"] == "COMPLETED":
+        return str(state["url"]) if state["url"] else None
+    if state["status"] == "FAILED":
+        return str(state["partialDataUrl"]) if state["partialDataUrl"] else None
+    return None
 
 
 def mark_loaded(
-    session: Session, operation: BulkOperation, finished: Finished, *, lines_read: int, at: datetime
+    session: Session,
+    operation: BulkOperation,
+    outcome: Finished | Failed,
+    *,
+    lines_read: int,
+    at: datetime,
 ) -> None:
     """In the transaction that loads the file."""
+    values: dict[str, Any] = (
+        {
+            "state": BulkState.LOADED,
+            "shopify_status": "COMPLETED",
+            "file_size": outcome.file_size,
+        }
+        if isinstance(outcome, Finished)
+        else {
+            "state": BulkState.PARTIAL,
+            "shopify_status": "FAILED",
+            "error_code": outcome.code,
+        }
+    )
     session.execute(
         update(BulkOperation)
         .where(
             BulkOperation.shop_id == operation.shop_id,
             BulkOperation.operation_id == operation.operation_id,
         )
-        .values(
-            state=BulkState.LOADED,
-            shopify_status="COMPLETED",
-            object_count=finished.object_count,
-            file_size=finished.file_size,
-            lines_read=lines_read,
-            finished_at=at,
-        )
+        .values(object_count=outcome.object_count, lines_read=lines_read, finished_at=at, **values)
     )

@@ -104,20 +104,10 @@ def start(
         return run.sync_run_id
 
 
-def scope_warning(scopes: list[str]) -> str | None:
-    """What this app cannot see, in words."""
-    if "read_all_orders" in scopes:
-        return None
-    return (
-        "The app lacks the scope read_all_orders: Shopify shows only orders of the last 60 days, "
-        "so returning customers can look like first-time buyers. Add the scope and sync again."
-    )
-
-
-def warn(factory: SessionFactory, shop_id: int, sync_run_id: int, words: str) -> None:
+def warn(sync_log: SyncLog, words: str) -> None:
     """Add to what a completed sync cannot see."""
-    with session_scope(factory) as session:
-        run = session.get_one(SyncRun, (shop_id, sync_run_id))
+    with session_scope(sync_log.factory) as session:
+        run = session.get_one(SyncRun, (sync_log.shop_id, sync_log.sync_run_id))
         if words not in (run.warning or ""):
             run.warning = f"{run.warning} {words}" if run.warning else words
 
@@ -141,19 +131,22 @@ def complete(
             )
 
 
-def fail(
-    factory: SessionFactory, shop_id: int, sync_run_id: int, *, error: BaseException, clock: Clock
-) -> None:
+def fail(sync_log: SyncLog, error: BaseException) -> None:
     """Say so in the row; where even that fails, the next sync finds it and says it died."""
+    words = in_words(error)
     try:
-        with session_scope(factory) as session:
+        with session_scope(sync_log.factory) as session:
             session.execute(
                 update(SyncRun)
-                .where(SyncRun.shop_id == shop_id, SyncRun.sync_run_id == sync_run_id)
-                .values(state=SyncState.FAILED, finished_at=clock.now(), error=in_words(error))
+                .where(
+                    SyncRun.shop_id == sync_log.shop_id,
+                    SyncRun.sync_run_id == sync_log.sync_run_id,
+                )
+                .values(state=SyncState.FAILED, finished_at=sync_log.clock.now(), error=words)
             )
+        sync_log.error(words)
     except SQLAlchemyError as trouble:
-        log.warning("Sync %d could not be marked as failed: %s", sync_run_id, type(trouble))
+        log.warning("Sync %d was not marked as failed: %s", sync_log.sync_run_id, type(trouble))
 
 
 def in_words(error: BaseException) -> str:
@@ -167,6 +160,23 @@ def in_words(error: BaseException) -> str:
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
         return f"The sync was stopped. {GO_ON}"
     return f"An error of EcomCRM itself ({type(error).__name__}); the log has the details. {GO_ON}"
+
+
+@contextmanager
+def ending(sync_log: SyncLog, *, kind: SyncKind) -> Iterator[None]:
+    """The body of a run: it ends as completed, or as failed with the reason in words."""
+    factory, shop_id, sync_run_id = sync_log.factory, sync_log.shop_id, sync_log.sync_run_id
+    try:
+        yield
+    except BaseException as error:
+        log.warning("Sync %d of shop %d failed: %s", sync_run_id, shop_id, type(error).__name__)
+        fail(sync_log, error)
+        if isinstance(error, DATABASE_ERRORS):
+            # The chain would carry the failing row, a customer, into Dagster's log.
+            raise TransientError(in_words(error)) from None
+        raise
+    complete(factory, shop_id, sync_run_id, kind=kind, clock=sync_log.clock)
+    sync_log.info("Done.")
 
 
 def is_alive(session: Session, shop_id: int) -> bool:

@@ -1,4 +1,4 @@
-"""One sync of one shop: bulk operations → files → staging → one upsert per object type.
+"""One sync of one shop: bulk operations → files → staging → one upsert per file.
 
 May fail or be killed at any point: what is committed is whole, cursors only move with the data
 they speak of, and the next sync goes on from there.
@@ -7,41 +7,47 @@ they speak of, and the next sync goes on from there.
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
 
 from core.clock import Clock
 from core.database import SessionFactory, session_scope
-from core.errors import PermanentError, TransientError
-from core.ingestion import customers, orders, runs
-from core.ingestion.bulk_file import BulkFile
+from core.errors import PermanentError
+from core.ingestion import access, cursors, runs
+from core.ingestion.exports import FLAT, Export, Exports, Outcome
 from core.ingestion.live import LiveRun
-from core.ingestion.operations import (
-    Finished,
-    OperationLostError,
-    Operations,
-    Window,
-    mark_loaded,
-)
-from core.ingestion.staging import Counts, stage_customers, stage_orders
-from core.models import BulkOperation, Shop, SyncCursor
+from core.ingestion.loads import Loads
+from core.ingestion.operations import Failed, Finished, OperationLostError, Operations
+from core.ingestion.staging import Counts, drop_leftovers
+from core.ingestion.sync_log import WORDS, SyncLog
+from core.ingestion.windows import Window
+from core.models import Shop
 from core.models.enums import ObjectType, SyncKind
-from core.shopify.client import ShopifyClient
+from core.settings import Settings
+from core.shopify.client import ExpiredUrlError, ShopifyClient
+from core.shopify.errors import AccessDeniedError
 
 log = logging.getLogger(__name__)
 
-# A search by `updated_at` matches whole days, and the search index lags (shopify.md §5.5).
-OVERLAP: Final = timedelta(days=1)
-OPERATIONS_LOST: Final = 3
-TYPES: Final = (ObjectType.CUSTOMER, ObjectType.ORDER)
-FILLED: Final = ("customers", "orders", "order_lines", "customer_statistics")
+# In the order in which they are asked for and, where there is a choice, loaded.
+TYPES: Final = (ObjectType.CUSTOMER, ObjectType.ORDER, ObjectType.CHECKOUT, ObjectType.PRODUCT)
+# Without these there is no CRM; without the others it shows less.
+NEEDED: Final = frozenset({ObjectType.CUSTOMER, ObjectType.ORDER})
+FAILURES: Final = 100  # of one type in one sync; Shopify is not well, and more would not help
+FILLED: Final = (
+    *("customers", "orders", "order_lines", "refunds", "checkouts", "products"),
+    "customer_statistics",
+)
+
+_LESS: Final = {
+    ObjectType.CHECKOUT: "The app may not read abandoned checkouts, so nobody can be reminded of a "
+    "cart. It needs the scope read_orders and the permission to manage abandoned checkouts.",
+    ObjectType.PRODUCT: "The app may not read products, so line items are shown without a picture "
+    "and a link. It needs the scope read_products.",
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,8 @@ class SyncReport:
     order_lines: int
     rejected: int
     seconds: float
+    checkouts: int = 0
+    products: int = 0
 
 
 def run_sync(
@@ -64,37 +72,30 @@ def run_sync(
     kind: SyncKind,
     clock: Clock,
     run_id: str | None,
+    settings: Settings,
     sleep: Callable[[float], None] = time.sleep,
 ) -> SyncReport:
-    """Bring customers and orders of the shop up to date.
+    """Bring customers, orders, abandoned checkouts and products of the shop up to date.
 
     `clock` is the shop's business clock. FULL reads everything, INCREMENTAL what changed since
     the last sync (everything where there was none). Raises TransientError or PermanentError, said
-    in words in the row of the run too.
+    in words in the row and the log of the run too.
     """
     began = time.monotonic()
+    counts = Counts()
     with runs.only_one(factory, shop_id):
         sync_run_id = runs.start(factory, shop_id, kind=kind, run_id=run_id, clock=clock)
-        with session_scope(factory) as session:
-            words = runs.scope_warning(session.get_one(Shop, shop_id).access_scopes)
-        if words:
-            runs.warn(factory, shop_id, sync_run_id, words)
-        counts = Counts()
+        sync_log = SyncLog(factory, shop_id, sync_run_id, clock)
         live = LiveRun(factory, shop_id, sync_run_id, counts)
         operations = Operations(factory, client, shop_id, sync_run_id, clock, sleep)
-        sync = _Sync(factory, operations, kind, live, counts)
-        try:
-            sync.run()
-        except BaseException as error:
-            log.warning("Sync %d of shop %d failed: %s", sync_run_id, shop_id, type(error).__name__)
-            runs.fail(factory, shop_id, sync_run_id, error=error, clock=clock)
-            if isinstance(error, runs.DATABASE_ERRORS):
-                # The chain would carry the failing row, a customer, into Dagster's log.
-                raise TransientError(runs.in_words(error)) from None
-            raise
-        if kind is SyncKind.FULL:
-            analyze(factory)
-        runs.complete(factory, shop_id, sync_run_id, kind=kind, clock=clock)
+        with runs.ending(sync_log, kind=kind):
+            access.check_shop(client, sync_log)
+            with session_scope(factory) as session:
+                drop_leftovers(session, shop_id)
+            _Sync(factory, operations, kind, live, sync_log, counts, settings).run()
+            access.note_version(client, sync_log)
+            if kind is SyncKind.FULL:
+                analyze(factory)
     return SyncReport(
         sync_run_id=sync_run_id,
         customers=counts.customers,
@@ -102,6 +103,8 @@ def run_sync(
         order_lines=counts.order_lines,
         rejected=live.rejected,
         seconds=time.monotonic() - began,
+        checkouts=counts.checkouts,
+        products=counts.products,
     )
 
 
@@ -119,120 +122,183 @@ def analyze(factory: SessionFactory) -> None:
             log.warning("raw_shopify.%s was not analysed: %s", table, type(error.orig).__name__)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Sync:
     factory: SessionFactory
     operations: Operations
     kind: SyncKind
     live: LiveRun
+    sync_log: SyncLog
     counts: Counts
+    settings: Settings
+    errors: dict[ObjectType, PermanentError] = field(default_factory=dict)
+    failures: dict[ObjectType, int] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Both operations run at Shopify while the first file is loaded here."""
-        begun = [self._begin(object_type) for object_type in TYPES]
-        for operation, resumed in begun:
-            self._load_surely(operation)
-            if resumed and self.operations.is_old(operation):
-                self._load_surely(self._submit(operation.object_type))
+        """Everything runs at Shopify while what has ended first is loaded here.
 
-    def _begin(self, object_type: ObjectType) -> tuple[BulkOperation, bool]:
-        """The operation to load, and whether a former run had started it."""
-        left = self.operations.resume(object_type, self._window(object_type))
-        return (left, True) if left else (self._submit(object_type), False)
-
-    def _submit(self, object_type: ObjectType) -> BulkOperation:
-        return self.operations.submit(object_type, self._window(object_type))
-
-    def _window(self, object_type: ObjectType) -> Window:
-        if self.kind is SyncKind.FULL:
-            return Window()
-        cursor = cursor_of(self.factory, self.operations.shop_id, object_type)
-        return Window(cursor - OVERLAP if cursor else None)
-
-    def _load_surely(self, operation: BulkOperation) -> None:
-        """Load the operation's file; where Shopify lost the operation, ask again."""
-        for _ in range(OPERATIONS_LOST - 1):
-            try:
-                self._load(operation)
-            except OperationLostError as error:
-                log.info("Shop %d: %s Asking again.", operation.shop_id, error)
-                operation = self._submit(operation.object_type)
-            else:
-                return
-        self._load(operation)
-
-    def _load(self, operation: BulkOperation) -> None:
-        finished = self.operations.wait(operation)
-        file = BulkFile(
-            self.operations.client,
-            finished.url,
-            renew=partial(self.operations.renew, operation),
-            sleep=self.operations.sleep,
+        A type that fails for good stops no other; its error is raised in the end.
+        """
+        self.exports = Exports(self.operations, self.sync_log, self.live)
+        self.loads = Loads(
+            factory=self.factory,
+            operations=self.operations,
+            live=self.live,
+            sync_log=self.sync_log,
+            counts=self.counts,
+            settings=self.settings,
+            pending=self.exports.windows,
+            complete_types=self._complete_types(),
         )
-        before = (self.counts.customers, self.counts.orders, self.counts.order_lines)
         try:
-            with session_scope(self.factory) as session:
-                self._stage(session, operation.object_type, file)
-                file.check(object_count=finished.object_count, file_size=finished.file_size)
-                self._apply(session, operation, finished, file.lines_read)
-        except BaseException as error:
-            self.counts.customers, self.counts.orders, self.counts.order_lines = before
-            if isinstance(error, PermanentError):
-                self.operations.fail(operation, status="COMPLETED", code="INCOMPLETE_FILE")
-            raise
+            for object_type in TYPES:
+                self._begin(object_type)
+            for export, outcome in self.exports.ended():
+                self._follow_up(export, outcome)
+                self._take(export, outcome)
+                self.loads.apply_ready(are_customers_done=self._are_customers_done())
+            self.loads.apply_ready(are_customers_done=True)
         finally:
-            self.live.show()
+            self.loads.drop_all()
+        if self.errors:
+            raise _together(list(self.errors.values()))
 
-    def _stage(self, session: Session, object_type: ObjectType, file: BulkFile) -> None:
-        stage = stage_customers if object_type is ObjectType.CUSTOMER else stage_orders
-        reject = partial(self.live.reject, object_type)
-        stage(session, file, self.counts, reject=reject, progress=self.live.progress)
+    def _complete_types(self) -> frozenset[ObjectType]:
+        """Without the scope read_all_orders an export of everything names only recent orders."""
+        with session_scope(self.factory) as session:
+            shop = session.get_one(Shop, self.operations.shop_id)
+            sees_all = access.scope_warning(shop.access_scopes) is None
+        return NEEDED if sees_all else NEEDED - {ObjectType.ORDER}
 
-    def _apply(
-        self, session: Session, operation: BulkOperation, finished: Finished, lines_read: int
-    ) -> None:
-        """Staged rows, cursor and operation, all in the one transaction."""
-        shop_id, now = operation.shop_id, self.operations.clock.now()
-        if operation.object_type is ObjectType.CUSTOMER:
-            customers.apply_bulk(session, shop_id)
-        else:
-            orphans = orders.apply_bulk(
-                session, shop_id, sync_run_id=self.operations.sync_run_id, at=now
+    def _begin(self, object_type: ObjectType) -> None:
+        """Ask for the type's windows, or wait for what a former run had asked for."""
+        with session_scope(self.factory) as session:
+            wanted = cursors.windows(
+                session,
+                self.operations.shop_id,
+                object_type,
+                self.kind,
+                now=self.operations.clock.now(),
             )
-            self.live.rejected += orphans
-            self.counts.order_lines -= orphans
-        move_cursor(
-            session,
-            operation,
-            updated_at=finished.created_at,
-            sync_run_id=self.operations.sync_run_id,
-        )
-        mark_loaded(session, operation, finished, lines_read=lines_read, at=now)
+        left = self.operations.resume(object_type, wanted)
+        for window in wanted:
+            operation = left.get(window)
+            if operation:
+                held = Window.parse(operation.filter) or window
+                self.exports.add(Export(object_type, held, operation, is_resumed=True))
+                self._say(object_type, f"going on with the export of {_meaning(held)}.")
+            else:
+                self.exports.add(Export(object_type, window))
+                self._say(object_type, f"asking Shopify for {_meaning(window)}.")
 
+    def _say(self, object_type: ObjectType, words: str) -> None:
+        self.sync_log.info(f"{WORDS[object_type].capitalize()}: {words}", object_type)
 
-def cursor_of(factory: SessionFactory, shop_id: int, object_type: ObjectType) -> datetime | None:
-    with session_scope(factory) as session:
-        return session.scalars(
-            select(SyncCursor.updated_at).where(
-                SyncCursor.shop_id == shop_id, SyncCursor.object_type == object_type
+    def _are_customers_done(self) -> bool:
+        return not self.exports.has(ObjectType.CUSTOMER)
+
+    def _take(self, export: Export, outcome: Outcome) -> None:
+        try:
+            if isinstance(outcome, Finished):
+                self.loads.stage(export, outcome)
+            elif isinstance(outcome, Failed):
+                self._go_on(export, outcome)
+            else:
+                raise outcome
+        except OperationLostError as error:
+            self.exports.ask_again(export, error)
+        except PermanentError as error:
+            self._set_aside(export.object_type, error)
+
+    def _set_aside(self, object_type: ObjectType, error: PermanentError) -> None:
+        """The type fails, or is left out where we can do without; the others go on."""
+        self.exports.drop(object_type)
+        if isinstance(error, AccessDeniedError) and object_type not in NEEDED:
+            self.sync_log.warning(_LESS[object_type], object_type)
+            runs.warn(self.sync_log, _LESS[object_type])
+            return
+        self.sync_log.error(f"{WORDS[object_type].capitalize()}: {error}", object_type)
+        self.errors[object_type] = error
+
+    def _follow_up(self, export: Export, outcome: Outcome) -> None:
+        """What was asked for long ago has come; ask for what has changed since, too."""
+        is_old = export.is_resumed and self.operations.is_old(export.running)
+        if not is_old or not isinstance(outcome, Finished) or export.window.field != "updated_at":
+            return
+        export.is_followed = True
+        since = cursors.changed_since(outcome.created_at)
+        self.exports.add(Export(export.object_type, since))
+        self._say(export.object_type, f"asking for {_meaning(since)} as well.")
+
+    def _go_on(self, export: Export, failed: Failed) -> None:
+        """Shopify gave up: use what it had got done, ask again, or ask for less at once."""
+        object_type, words = export.object_type, WORDS[export.object_type]
+        self.failures[object_type] = self.failures.get(object_type, 0) + 1
+        if self.failures[object_type] > FAILURES:
+            self.operations.fail(export.running, status="FAILED", code=failed.code)
+            raise self._hopeless(export, failed)
+        rest = self._part(export, failed)
+        if rest:
+            self.sync_log.warning(
+                f"Shopify gave up on the export of {words} on its way ({failed.code}). What it had "
+                "got done is loaded, and it is asked for the rest.",
+                object_type,
             )
-        ).one_or_none()
+            self.exports.add(Export(object_type, rest))
+            return
+        self.operations.fail(export.running, status="FAILED", code=failed.code)
+        if export.failures == 0 and failed.code == "INTERNAL_SERVER_ERROR":
+            export.failures = 1
+            self.sync_log.warning(
+                f"Shopify had an error of its own in the export of {words}. Asking again.",
+                object_type,
+            )
+            self.exports.retry(export)
+            return
+        self._split(export, failed)
 
+    def _part(self, export: Export, failed: Failed) -> Window | None:
+        """Load the part of the file there is; the window of the rest, None where that is no help.
 
-def move_cursor(
-    session: Session, operation: BulkOperation, *, updated_at: datetime, sync_run_id: int
-) -> None:
-    """What Shopify changed before the operation began, by its own clock, is here. Never back."""
-    row = insert(SyncCursor).values(
-        shop_id=operation.shop_id,
-        object_type=operation.object_type,
-        updated_at=updated_at,
-        sync_run_id=sync_run_id,
-    )
-    session.execute(
-        row.on_conflict_do_update(
-            index_elements=[SyncCursor.shop_id, SyncCursor.object_type],
-            set_={"updated_at": row.excluded.updated_at, "sync_run_id": row.excluded.sync_run_id},
-            where=SyncCursor.updated_at < row.excluded.updated_at,
+        Half a file of orders or checkouts may lack children of those it names.
+        """
+        if failed.partial_url is None or export.object_type not in FLAT:
+            return None
+        try:
+            return self.loads.stage_partial(export, failed)
+        except (OperationLostError, ExpiredUrlError, PermanentError) as error:
+            log.info("The part of an export cannot be used: %s", error)
+            return None
+
+    def _split(self, export: Export, failed: Failed) -> None:
+        halves = export.window.halves(now=failed.created_at)
+        if halves is None:
+            raise self._hopeless(export, failed)
+        self.sync_log.warning(
+            f"Shopify gave up on the export of {WORDS[export.object_type]} ({failed.code}). "
+            "It is asked for the same in two halves.",
+            export.object_type,
         )
-    )
+        for half in halves:
+            self.exports.add(Export(export.object_type, half, failures=1))
+
+    def _hopeless(self, export: Export, failed: Failed) -> PermanentError:
+        return PermanentError(
+            f"Shopify gives up on every export of {WORDS[export.object_type]} ({failed.code}), "
+            f"however little is asked for ({_meaning(export.window)}). What came before is loaded. "
+            "Sync again later; if it stays so, ask Shopify's support about failing bulk operations."
+        )
+
+
+def _together(errors: list[PermanentError]) -> PermanentError:
+    return errors[0] if len(errors) == 1 else PermanentError(" ".join(map(str, errors)))
+
+
+def _meaning(window: Window) -> str:
+    """In words, for the log."""
+    if window.is_everything:
+        return "everything"
+    verb = "changed" if window.field == "updated_at" else "created"
+    start = f" since {window.start:%Y-%m-%d %H:%M} UTC" if window.start else ""
+    end = f" before {window.end:%Y-%m-%d %H:%M} UTC" if window.end else ""
+    return f"what was {verb}{start}{end}"

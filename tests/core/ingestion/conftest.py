@@ -45,7 +45,11 @@ def rows(session_factory: SessionFactory) -> Rows:
 
 @pytest.fixture
 def sync(
-    session_factory: SessionFactory, fake: FakeShopify, shop: Shop, clock: MovableClock
+    session_factory: SessionFactory,
+    fake: FakeShopify,
+    shop: Shop,
+    clock: MovableClock,
+    settings: Settings,
 ) -> Sync:
     """Runs one sync of the shop against the fake; waits are not waited for."""
 
@@ -58,6 +62,7 @@ def sync(
                 kind=kind,
                 clock=clock,
                 run_id="dagster-run",
+                settings=settings,
                 sleep=lambda _: None,
             )
 

@@ -113,6 +113,7 @@ class World:
             kind=kind,
             clock=SystemClock(),
             run_id=None,
+            settings=self.settings,
         )
 
     def refresh(self) -> int:

@@ -204,7 +204,7 @@ def test_the_first_sync_fixes_what_is_historical_before_it_reads_anything(
     fake.before.append(watch)
     began = clock.now()
     sync()
-    assert seen == [(began, None), (began, None)]
+    assert seen == [(began, None)] * 4
     clock.advance(timedelta(days=1))
     sync()
     assert rows(FIRST_SYNC) == [(began, began)]
@@ -212,7 +212,7 @@ def test_the_first_sync_fixes_what_is_historical_before_it_reads_anything(
 
 def test_an_empty_shop_has_no_file(sync: Sync, rows: Rows) -> None:
     assert sync().customers == 0
-    assert len(rows("SELECT 1 FROM raw_shopify.sync_cursors")) == 2
+    assert len(rows("SELECT 1 FROM raw_shopify.sync_cursors")) == 4
     assert rows("SELECT first_sync_completed_at IS NOT NULL FROM crm.shops") == [(True,)]
 
 
@@ -225,7 +225,7 @@ def test_an_incremental_sync_asks_from_one_day_before_the_last_one(
     first = fake.operations["gid://shopify/BulkOperation/1"]["createdAt"]
     sync(SyncKind.INCREMENTAL)
     assert first == "2026-11-20T11:51:00Z"
-    assert "updated_at:>='2026-11-19T11:51:00Z'" in fake.queries[2]
+    assert "updated_at:>='2026-11-19T11:51:00Z'" in fake.queries[4]
     sync(SyncKind.FULL)
     assert "updated_at" not in fake.queries[-1]
 
@@ -316,12 +316,14 @@ def test_a_customer_whom_only_an_order_names_is_asked_for(
 
 
 def test_without_all_orders_in_reach_the_run_says_so(
-    session_factory: SessionFactory, shop: Shop, sync: Sync, rows: Rows
+    sync: Sync, fake: FakeShopify, rows: Rows
 ) -> None:
-    with session_scope(session_factory) as session:
-        session.get_one(Shop, shop.shop_id).access_scopes = ["read_orders"]
+    fake.scopes = ["read_orders"]
     sync()
+    assert rows("SELECT access_scopes FROM crm.shops") == [(["read_orders"],)]
     [(warning,)] = rows("SELECT warning FROM raw_shopify.sync_runs")
+    said = rows("SELECT message FROM raw_shopify.sync_log WHERE level = 'warning'")
+    assert said == [(warning,)]
     assert "read_all_orders" in str(warning)
     assert "60 days" in str(warning)
 
@@ -375,6 +377,8 @@ def test_a_file_of_any_size_needs_little_memory(
 def test_the_cursor_is_told_by_shopifys_clock(sync: Sync, rows: Rows) -> None:
     sync()
     assert rows("SELECT object_type, updated_at FROM raw_shopify.sync_cursors ORDER BY 1") == [
+        ("AbandonedCheckout", datetime(2026, 11, 20, 11, 53, tzinfo=UTC)),
         ("Customer", datetime(2026, 11, 20, 11, 51, tzinfo=UTC)),
         ("Order", datetime(2026, 11, 20, 11, 52, tzinfo=UTC)),
+        ("Product", datetime(2026, 11, 20, 11, 54, tzinfo=UTC)),
     ]
