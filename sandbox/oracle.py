@@ -1,18 +1,19 @@
 """Says which welcome mails were owed and which must not have been sent.
 
-Knows only what the sandbox saw itself: orders, consent and its changes, and the mails that were
-accepted, each with its time. It asks the product nothing.
+Knows only what the sandbox saw itself: orders, consent and its changes, who left, and the mails
+that were accepted, each with its time. It asks the product nothing.
 """
 
 import sqlite3
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+from sandbox.past import FOREVER, Past
 
 Body = dict[str, Any]
 # A mail that is bounced or suppressed reached nobody.
 REACHED = {"delivered", "complained"}
-UNKNOWN = "UNKNOWN"
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,13 @@ class Mail:
     address: str
     accepted_at: float
     reached: bool
+
+
+class _Sent(NamedTuple):
+    """A mail, and the customer whose address it went to then."""
+
+    mail: Mail
+    customer: int
 
 
 @dataclass
@@ -55,27 +63,30 @@ def welcome_verdict(
     """Holds the mailbox against the shop. `db` is a snapshot.
 
     Owed a welcome: a customer whose first counted order was processed at `since` or later, who
-    is subscribed. Forbidden: a mail that reached anyone who was not owed one when it was
-    accepted; consent counts as unknown until the customer could be read. Duplicate: each mail
-    to a customer after the first. Lost: owed and without a mail.
+    is subscribed. Whoever was deleted, merged away or erased is owed none from then on, and
+    nobody in a shop that removed the app. Forbidden: a mail that reached anyone who was not owed
+    one when it was accepted; consent counts as unknown until the customer could be read.
+    Duplicate: each mail to a customer after the first, also after one to whom they were merged.
+    Lost: owed and without a mail.
     `tag`: only mails with this tag are looked at (where several shops share the mailbox).
     """
-    verdict = Verdict()
-    by_customer: dict[int, list[Mail]] = defaultdict(list)
+    verdict, past = Verdict(), Past(db, shop)
+    groups: dict[int, list[_Sent]] = defaultdict(list)
     for mail in _mails(db, tag):
         verdict.accepted += 1
-        customer, reason = _judge(db, shop, mail, since)
+        customer, reason = _judge(past, mail, since)
         if reason and mail.reached:
             verdict.forbidden += 1
             verdict.details.append(_detail("forbidden", mail=mail, reason=reason))
         if customer is not None:
-            by_customer[customer].append(mail)
+            survivor = past.survivor(customer)
+            groups[survivor].append(_Sent(mail, customer))
             if not reason:
-                verdict.expected.add(customer)
-    verdict.expected |= _owed_now(db, shop, since)
-    _count_repeats(verdict, by_customer)
-    _count_lost(verdict, by_customer)
-    _time(db, shop, since, verdict, by_customer)
+                verdict.expected.add(survivor)
+    verdict.expected |= _owed_now(db, past, shop, since)
+    _count_repeats(verdict, past, groups)
+    _count_lost(verdict, groups)
+    _time(db, past, shop, verdict, groups)
     return verdict
 
 
@@ -110,110 +121,91 @@ def _mails(db: sqlite3.Connection, tag: tuple[str, str] | None) -> list[Mail]:
     return [Mail(id_, address, at, outcome in REACHED) for id_, address, at, outcome in rows]
 
 
-def _judge(
-    db: sqlite3.Connection, shop: int, mail: Mail, since: float
-) -> tuple[int | None, str | None]:
+def _judge(past: Past, mail: Mail, since: float) -> tuple[int | None, str | None]:
     """(the customer with the mail's address, why the mail was not owed or None)."""
-    rows = db.execute(
-        "select num from customers where shop = ? and email = ? order by num",
-        [shop, mail.address],
-    ).fetchall()
-    if not rows:
+    at = mail.accepted_at
+    if past.is_erased(mail.address, at):
+        return None, "the address was erased"
+    customers = past.customers_with(mail.address, at)
+    if not customers:
         return None, "no customer of the shop has this address"
-    reasons = [_reason(db, shop, customer, mail.accepted_at, since) for (customer,) in rows]
-    for (customer,), reason in zip(rows, reasons, strict=True):
+    reasons = [_reason(past, customer, at, since) for customer in customers]
+    for customer, reason in zip(customers, reasons, strict=True):
         if reason is None:
             return customer, None
-    return rows[0][0], reasons[0]
+    return customers[0], reasons[0]
 
 
-def _reason(
-    db: sqlite3.Connection, shop: int, customer: int, at: float, since: float
-) -> str | None:
+def _reason(past: Past, customer: int, at: float, since: float) -> str | None:
     """Why a welcome to the customer was not owed at the instant `at`; None when it was."""
-    first = _first_counted(db, shop, customer, at=at)
+    gone = past.departure(customer)
+    if gone is not None and gone["at"] <= at:
+        return f"the customer was {gone['how']}"
+    if past.is_uninstalled(at):
+        return "the app was removed"
+    first = past.first_counted(customer, at)
     if first is None:
         return "no order of the customer counted"
-    if first < since:
+    if first.processed_at < since:
         return "the customer's first counted order is from before"
-    consent = _consent_at(db, shop, customer, at)
+    consent = past.consent(customer, at)
     return None if consent == "SUBSCRIBED" else f"consent was {consent}"
-
-
-def _first_counted(db: sqlite3.Connection, shop: int, customer: int, *, at: float) -> float | None:
-    """When the first order that counted at the instant `at` was processed."""
-    row = db.execute(
-        """select processed_at from orders
-           where shop = ? and customer = ? and placed_at <= ?
-             and (is_counted or uncounted_at > ?)
-           order by processed_at, num limit 1""",
-        [shop, customer, at, at],
-    ).fetchone()
-    return None if row is None else float(row["processed_at"])
-
-
-def _consent_at(db: sqlite3.Connection, shop: int, customer: int, at: float) -> str | None:
-    """The state as it could be known at the instant `at`."""
-    later = db.execute(
-        "select previous from consent_changes where shop = ? and customer = ? and at > ?"
-        " order by at limit 1",
-        [shop, customer, at],
-    ).fetchone()
-    if later is not None:
-        return str(later["previous"])
-    row = db.execute(
-        "select consent, reads_left from customers where shop = ? and num = ?", [shop, customer]
-    ).fetchone()
-    return UNKNOWN if row["reads_left"] > 0 else row["consent"]
 
 
 # ------------------------------------------------------------------ what was owed
 
 
-def _owed_now(db: sqlite3.Connection, shop: int, since: float) -> set[int]:
+def _owed_now(db: sqlite3.Connection, past: Past, shop: int, since: float) -> set[int]:
     """Subscribed customers with a valid address whose first counted order is from `since` on."""
+    if past.is_uninstalled(FOREVER):
+        return set()
     rows = db.execute(
-        """select customers.num from customers
+        """select customers.num, email from customers
            join orders on orders.shop = customers.shop and orders.customer = customers.num
            where customers.shop = ? and consent = 'SUBSCRIBED' and is_counted
              and cast(customers.body as text) ->> '$.defaultEmailAddress.validFormat'
+             and not exists (select 1 from former_customers
+                 where former_customers.shop = customers.shop
+                   and former_customers.num = customers.num)
            group by customers.num having min(processed_at) >= ?""",
         [shop, since],
-    )
-    return {num for (num,) in rows}
+    ).fetchall()
+    return {num for num, email in rows if not past.is_erased(email, FOREVER)}
 
 
-def _count_repeats(verdict: Verdict, by_customer: dict[int, list[Mail]]) -> None:
-    for customer, mails in by_customer.items():
-        for mail in mails[1:]:
-            verdict.duplicates += 1
-            verdict.details.append(_detail("duplicate", mail=mail, customer=customer))
+def _count_repeats(verdict: Verdict, past: Past, groups: dict[int, list[_Sent]]) -> None:
+    """Two customers who were merged after each had a mail were both written to rightly."""
+    for survivor, sent in groups.items():
+        for place, (mail, customer) in enumerate(sent):
+            then = past.survivor(customer, mail.accepted_at)
+            if any(
+                past.survivor(before.customer, mail.accepted_at) == then for before in sent[:place]
+            ):
+                verdict.duplicates += 1
+                verdict.details.append(_detail("duplicate", mail=mail, customer=survivor))
 
 
-def _count_lost(verdict: Verdict, by_customer: dict[int, list[Mail]]) -> None:
-    for customer in sorted(verdict.expected - by_customer.keys()):
+def _count_lost(verdict: Verdict, groups: dict[int, list[_Sent]]) -> None:
+    for customer in sorted(verdict.expected - groups.keys()):
         verdict.lost += 1
         verdict.details.append(_detail("lost", customer=customer))
 
 
 def _time(
     db: sqlite3.Connection,
+    past: Past,
     shop: int,
-    since: float,
     verdict: Verdict,
-    by_customer: dict[int, list[Mail]],
+    groups: dict[int, list[_Sent]],
 ) -> None:
     """From the first webhook with the order that made the mail owed to its acceptance."""
-    for customer in sorted(verdict.expected & by_customer.keys()):
-        mail = by_customer[customer][0]
+    for survivor in sorted(verdict.expected & groups.keys()):
+        mail, customer = groups[survivor][0]
+        first = past.first_counted(customer, mail.accepted_at)
         row = db.execute(
             """select coalesce(min(answered_sent_at), min(first_sent_at)) as sent_at
-               from deliveries
-               where shop = ?1 and topic like 'orders/%' and order_num = (
-                 select num from orders where shop = ?1 and customer = ?2 and placed_at <= ?3
-                   and (is_counted or uncounted_at > ?3) and processed_at >= ?4
-                 order by processed_at, num limit 1)""",
-            [shop, customer, mail.accepted_at, since],
+               from deliveries where shop = ? and topic like 'orders/%' and order_num = ?""",
+            [shop, first and first.num],
         ).fetchone()
         if row["sent_at"] is not None:
             verdict.seconds.append(mail.accepted_at - row["sent_at"])
