@@ -8,6 +8,8 @@ import sqlite3
 from decimal import Decimal
 from typing import Any
 
+import orjson
+
 _SCALE = 3  # the columns hold thousandths
 _COUNTED = """
     select customer, sum(not is_test) as orders,
@@ -22,6 +24,15 @@ def counted(db: sqlite3.Connection, shop: int, customer: int) -> tuple[int, int]
     """(orders, thousandths spent) of one customer, by the store's orders."""
     row = db.execute(_ONE_COUNTED, [shop, customer]).fetchone()
     return (row["orders"], row["spent"]) if row else (0, 0)
+
+
+def as_shown(db: sqlite3.Connection, shop: sqlite3.Row, row: sqlite3.Row) -> dict[str, Any]:
+    """The customer of that row as Shopify shows them now."""
+    orders, spent = counted(db, shop["shop"], row["num"])
+    body = {"__typename": "Customer", **orjson.loads(row["body"])}
+    return with_totals(
+        body, orders + row["extra_orders"], spent + row["extra_spent"], shop["currency"]
+    )
 
 
 def with_totals(body: dict[str, Any], orders: int, spent: int, currency: str) -> dict[str, Any]:

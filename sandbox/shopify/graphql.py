@@ -10,6 +10,7 @@ import orjson
 from graphql import (
     DocumentNode,
     ExecutionResult,
+    FieldNode,
     GraphQLError,
     GraphQLSchema,
     GraphQLSyntaxError,
@@ -26,8 +27,9 @@ from sandbox.http import Call, reply
 from sandbox.shopify.bulk import BulkJobs
 from sandbox.shopify.bulk_query import fragments_of
 from sandbox.shopify.cost import MAX_QUERY_COST, Buckets, CostOf
-from sandbox.shopify.oauth import BAD_TOKEN, find_shop, holds_token
+from sandbox.shopify.oauth import BAD_TOKEN, find_shop, holds_token, revoke_tokens
 from sandbox.shopify.resolvers import Root, resolve_field
+from sandbox.shopify.versions import served
 from sandbox.world import World
 
 logger = logging.getLogger(__name__)
@@ -58,14 +60,17 @@ class GraphqlEndpoint:
     def __call__(self, call: Call) -> Response:
         world = self._world
         time.sleep(world.faults["shopify_latency_seconds"])
-        headers = {"X-Shopify-API-Version": world.api_version}
+        version = served(call.params["version"], forced=world.faults["shopify_served_version"])
         shop = find_shop(world, call.params["shop"])
-        if shop is None:
-            return reply({"errors": "Not Found"}, 404, headers)
+        if shop is None or version is None:
+            return reply({"errors": "Not Found"}, 404)
+        headers = {"X-Shopify-API-Version": version}
         if world.faults.take("shopify_times"):
             status = world.faults["shopify_status"]
             extra = {"Retry-After": "2.0"} if status in {429, 503} else {}
             return reply({"errors": "Service Unavailable"}, status, headers | extra)
+        if world.faults.take("shopify_revoke_token_times"):
+            revoke_tokens(world, shop)
         if not holds_token(world, shop, call.headers.get("x-shopify-access-token")):
             return reply({"errors": BAD_TOKEN}, 401, headers)
         asked = _asked(call.body)
@@ -92,6 +97,10 @@ class GraphqlEndpoint:
         if not paid:
             return {"errors": [_THROTTLED], "extensions": extensions}
         result = self._execute(document, operation, root, asked, variables)
+        if self._world.faults.take("shopify_search_warning_times"):
+            root.warnings.append(_unheard(operation))
+        if root.warnings:
+            extensions = extensions | {"search": root.warnings}
         return _formatted(result) | {"extensions": extensions}
 
     def _pay(self, shop: int, cost: int) -> tuple[bool, Body]:
@@ -127,6 +136,7 @@ class GraphqlEndpoint:
             variable_values=variables,
             operation_name=asked.get("operationName"),
             field_resolver=resolve_field,
+            context_value=root.scopes,
         )
 
 
@@ -190,6 +200,18 @@ def _execution_error(error: GraphQLError) -> Body:
         logger.error("a resolver failed", exc_info=original)
         return {**shape, "extensions": _code("INTERNAL_SERVER_ERROR")}
     return {**shape, "extensions": error.extensions or _code("INTERNAL_SERVER_ERROR")}
+
+
+def _unheard(operation: OperationDefinitionNode) -> Body:
+    """A warning as it comes with a search whose key Shopify did not know: it matched everything."""
+    fields = [each for each in operation.selection_set.selections if isinstance(each, FieldNode)]
+    warning = {
+        "field": "updated_at",
+        "message": "Invalid search field for this query.",
+        "code": "invalid_field",
+    }
+    path = [(each.alias or each.name).value for each in fields[:1]]
+    return {"path": path, "query": "updated_at:>''", "warnings": [warning]}
 
 
 def _code(code: str) -> Body:

@@ -69,6 +69,12 @@ def holds_token(world: World, shop: sqlite3.Row, token: str | None) -> bool:
     return row is not None
 
 
+def revoke_tokens(world: World, shop: sqlite3.Row) -> None:
+    """From now on no token that was given out is good."""
+    with world.store.write() as db:
+        db.execute("delete from tokens where shop = ?", [shop["shop"]])
+
+
 def _fields(call: Call) -> dict[str, str]:
     if "json" in call.headers.get("content-type", ""):
         try:

@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import orjson
@@ -10,8 +10,9 @@ import orjson
 from sandbox.shopify.bulk import BulkJobs
 from sandbox.shopify.connections import connection
 from sandbox.shopify.errors import graphql_error, not_in_sandbox, only
+from sandbox.shopify.scopes import OF_TYPE, denied, visible_since
 from sandbox.store import Store
-from sandbox.totals import counted, with_totals
+from sandbox.totals import as_shown
 
 MAX_IDS = 250
 Body = dict[str, Any]
@@ -32,10 +33,17 @@ class Objects:
     """Looks objects of one shop up, as one request sees them."""
 
     def __init__(
-        self, store: Store, jobs: BulkJobs, shop: sqlite3.Row, *, base_url: str, now: float
+        self,
+        store: Store,
+        jobs: BulkJobs,
+        shop: sqlite3.Row,
+        *,
+        base_url: str,
+        now: float,
+        scopes: Collection[str],
     ) -> None:
         self._store, self._jobs, self._shop = store, jobs, shop
-        self._base_url, self._now = base_url, now
+        self._base_url, self._now, self._scopes = base_url, now, scopes
         self._kinds: dict[str, Lookup] = {
             "Customer": self.customer,
             "Order": self.order,
@@ -50,12 +58,14 @@ class Objects:
                 f"{MAX_IDS}.",
                 "MAX_INPUT_SIZE_EXCEEDED",
             )
-        return [self.node(each) for each in ids]
+        return [self.node(each, field="nodes") for each in ids]
 
-    def node(self, text: str) -> Body | None:
+    def node(self, text: str, *, field: str = "node") -> Body | None:
         kind, number = parse_gid(text)
         if kind not in self._kinds:
             raise not_in_sandbox(f"a node of type {kind}")
+        if OF_TYPE.get(kind) not in {None, *self._scopes}:
+            raise denied(field, OF_TYPE[kind])
         return self._kinds[kind](number)
 
     def customer(self, number: int) -> Body | None:
@@ -67,15 +77,11 @@ class Objects:
         if row["reads_left"] > 0 and not self._count_read(number):
             return None
         with self._store.read() as db:
-            orders, spent = counted(db, self._shop["shop"], number)
-        body = {"__typename": "Customer", **orjson.loads(row["body"])}
-        orders, spent = orders + row["extra_orders"], spent + row["extra_spent"]
-        return with_totals(body, orders, spent, self._shop["currency"])
+            return as_shown(db, self._shop, row)
 
     def _customer_row(self, db: sqlite3.Connection, number: int) -> sqlite3.Row | None:
         row: sqlite3.Row | None = db.execute(
-            "select reads_left, consent, extra_orders, extra_spent, body from customers"
-            " where shop = ? and num = ?",
+            "select * from customers where shop = ? and num = ?",
             [self._shop["shop"], number],
         ).fetchone()
         return row
@@ -100,9 +106,11 @@ class Objects:
             return True
 
     def order(self, number: int) -> Body | None:
+        """The order; null too when it is older than the app may see."""
         with self._store.read() as db:
             row = db.execute(
-                "select body from orders where shop = ? and num = ?", [self._shop["shop"], number]
+                "select body from orders where shop = ? and num = ? and created_at >= ?",
+                [self._shop["shop"], number, visible_since(self._scopes, now=self._now)],
             ).fetchone()
         if row is None:
             return None
@@ -137,6 +145,18 @@ class Objects:
         if body["featuredMedia"]:
             body["featuredMedia"] |= {"__typename": "MediaImage"}
         return body
+
+    def count(self, table: str, limit: int | None) -> Body:
+        """How many of `customers` or `orders`, counted up to `limit`."""
+        since = visible_since(self._scopes, now=self._now) if table == "orders" else 0
+        with self._store.read() as db:
+            found = db.execute(
+                f"select count(*) from {table} where shop = ? and created_at >= ?",
+                [self._shop["shop"], since],
+            ).fetchone()[0]
+        if limit is None or found <= limit:
+            return {"count": found, "precision": "EXACT"}
+        return {"count": limit, "precision": "AT_LEAST"}
 
     def bulk_operation(self, number: int) -> Body | None:
         return self._jobs.poll(self._shop, number, base_url=self._base_url)

@@ -1,6 +1,6 @@
 """What the app may read and write, and what Shopify says of a field that it may not."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from graphql import FieldNode, GraphQLError
 
@@ -45,6 +45,11 @@ def granted(faults: Faults) -> tuple[str, ...]:
     missing = {each.strip() for each in faults["shopify_missing_scopes"].split(",")}
     missing |= {each.replace("read_", "write_") for each in missing}
     return tuple(scope for scope in SCOPES if scope not in missing)
+
+
+def visible_since(scopes: Collection[str], *, now: float) -> float:
+    """The creation of the oldest order that the app may see."""
+    return 0.0 if ALL_ORDERS in scopes else now - VISIBLE_SECONDS
 
 
 def scopes_for(type_name: str, fields: Iterable[FieldNode]) -> frozenset[str]:

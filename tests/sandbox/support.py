@@ -123,6 +123,37 @@ class Running:
         assert answer.status_code == 200, answer.text
 
 
+RUN_BULK = documents.load("bulk_operation_run")
+POLL_BULK = documents.load("bulk_operation")
+
+
+def submit(sandbox: Running, query: str) -> dict[str, Any]:
+    """The answer to a bulk query: `bulkOperation` and `userErrors`."""
+    answer: dict[str, Any] = sandbox.data(RUN_BULK, {"query": query})["bulkOperationRunQuery"]
+    return answer
+
+
+def poll(sandbox: Running, id_: str) -> dict[str, Any]:
+    answer: dict[str, Any] = sandbox.data(POLL_BULK, {"id": id_})["bulkOperation"]
+    return answer
+
+
+def run(
+    sandbox: Running, query: str, filter_: str = "", *, until: str = "COMPLETED"
+) -> dict[str, Any]:
+    """The operation when it has that status."""
+    id_ = submit(sandbox, query.replace("$filter$", filter_))["bulkOperation"]["id"]
+    done: dict[str, Any] = wait_for(
+        lambda: (found := poll(sandbox, id_))["status"] == until and found
+    )
+    return done
+
+
+def lines(url: str) -> list[bytes]:
+    """What stands at the address, line by line."""
+    return httpx.get(url, trust_env=False).content.splitlines(keepends=True)
+
+
 def document(name: str) -> str:
     """One of the product's GraphQL documents, as it is sent."""
     return documents.load(name)

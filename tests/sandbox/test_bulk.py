@@ -13,38 +13,24 @@ from sandbox.clock import ManualClock
 from sandbox.http import NotInSandboxError
 from sandbox.shopify.bulk_query import refusals
 from sandbox.shopify.projection import compile_plan
-from tests.sandbox.support import Running, a_customer, document, wait_for
+from tests.sandbox.support import (
+    POLL_BULK,
+    RUN_BULK,
+    Running,
+    a_customer,
+    document,
+    lines,
+    poll,
+    run,
+    submit,
+    wait_for,
+)
 
-RUN = document("bulk_operation_run")
-POLL = document("bulk_operation")
 ORDERS = document("bulk_orders").replace("$sort$", "UPDATED_AT")
 CUSTOMERS = document("bulk_customers")
 PRODUCTS = document("bulk_products")
 CHECKOUTS = document("bulk_checkouts")
 COMPARE = [document("bulk_compare_customers"), document("bulk_compare_orders")]
-
-
-def submit(sandbox: Running, query: str) -> dict[str, Any]:
-    answer: dict[str, Any] = sandbox.data(RUN, {"query": query})["bulkOperationRunQuery"]
-    return answer
-
-
-def poll(sandbox: Running, id_: str) -> dict[str, Any]:
-    answer: dict[str, Any] = sandbox.data(POLL, {"id": id_})["bulkOperation"]
-    return answer
-
-
-def run(sandbox: Running, query: str, filter_: str = "") -> dict[str, Any]:
-    """The finished operation."""
-    id_ = submit(sandbox, query.replace("$filter$", filter_))["bulkOperation"]["id"]
-    done: dict[str, Any] = wait_for(
-        lambda: (found := poll(sandbox, id_))["status"] == "COMPLETED" and found
-    )
-    return done
-
-
-def lines(sandbox: Running, operation: dict[str, Any]) -> list[bytes]:
-    return httpx.get(operation["url"], trust_env=False).content.splitlines(keepends=True)
 
 
 @pytest.mark.requirement("SHOP-02")
@@ -63,7 +49,7 @@ def test_orders_come_back_byte_for_byte_in_any_order(
 ) -> None:
     shop.fault(bulk_line_order=order)
     done = run(shop, ORDERS)
-    found = lines(shop, done)
+    found = lines(done["url"])
     assert sorted(found) == sorted((folder / "orders.jsonl").read_bytes().splitlines(keepends=True))
     assert (done["objectCount"], done["rootObjectCount"]) == ("48", "12")
     assert done["fileSize"] == str(sum(map(len, found)))
@@ -74,7 +60,7 @@ def test_orders_come_back_byte_for_byte_in_any_order(
 def test_products_and_checkouts_come_back_byte_for_byte(
     quiet_shop: Running, quiet_folder: Path, query: str, name: str
 ) -> None:
-    found = lines(quiet_shop, run(quiet_shop, query))
+    found = lines(run(quiet_shop, query)["url"])
     written = (quiet_folder / f"{name}.jsonl").read_bytes()
     assert sorted(found) == sorted(written.splitlines(keepends=True))
 
@@ -85,7 +71,7 @@ def test_a_checkout_shows_its_customer_as_they_are_now(shop: Running) -> None:
         db.execute("update customers set body = ? where num = 1", [orjson.dumps(changed)])
     (owner,) = {
         orjson.dumps(line["customer"])
-        for line in map(orjson.loads, lines(shop, run(shop, CHECKOUTS)))
+        for line in map(orjson.loads, lines(run(shop, CHECKOUTS)["url"]))
         if "__parentId" not in line
     }
     assert orjson.loads(owner) == {"id": changed["id"], "defaultEmailAddress": None}
@@ -96,7 +82,7 @@ def test_a_checkout_shows_its_customer_as_they_are_now(shop: Running) -> None:
 def test_a_comparison_lists_ids_and_times_by_id(
     quiet_shop: Running, query: str, count: int
 ) -> None:
-    found = [orjson.loads(line) for line in lines(quiet_shop, run(quiet_shop, query))]
+    found = [orjson.loads(line) for line in lines(run(quiet_shop, query)["url"])]
     assert len(found) == count
     assert all(list(each) == ["id", "updatedAt"] for each in found)
     numbers = [int(each["id"].rsplit("/", 1)[1]) for each in found]
@@ -115,14 +101,14 @@ def _distances(found: list[bytes]) -> list[int]:
 
 
 def test_children_stand_after_their_parent_but_not_next_to_it(quiet_shop: Running) -> None:
-    distances = _distances(lines(quiet_shop, run(quiet_shop, ORDERS)))
+    distances = _distances(lines(run(quiet_shop, ORDERS)["url"]))
     assert min(distances) >= 1
     assert max(distances) > 3
 
 
 def test_shuffled_children_also_stand_before_their_parent(shop: Running) -> None:
     shop.fault(bulk_line_order="shuffled")
-    assert min(_distances(lines(shop, run(shop, ORDERS)))) < 0
+    assert min(_distances(lines(run(shop, ORDERS)["url"]))) < 0
 
 
 def test_an_operation_is_created_runs_and_completes(quiet_shop: Running) -> None:
@@ -314,7 +300,7 @@ def test_what_is_valid_but_not_built_is_refused(
 
 
 def test_what_is_not_built_is_answered_with_an_error(quiet_shop: Running) -> None:
-    answer = quiet_shop.ask(RUN, {"query": "{ collections { edges { node { id } } } }"})
+    answer = quiet_shop.ask(RUN_BULK, {"query": "{ collections { edges { node { id } } } }"})
     assert answer["errors"][0]["message"] == "not in the sandbox: a bulk query over collections"
     assert answer["errors"][0]["extensions"] == {"code": "NOT_IN_SANDBOX"}
 
@@ -348,7 +334,7 @@ def test_a_job_that_fails_says_so(shop: Running) -> None:
 def test_malformed_lines_can_be_put_into_a_result(shop: Running) -> None:
     shop.fault(bulk_malformed_lines=2)
     done = run(shop, CUSTOMERS)
-    found = lines(shop, done)
+    found = lines(done["url"])
     assert done["objectCount"] == "7"
     assert len(found) == 7
     with pytest.raises(orjson.JSONDecodeError):
@@ -391,10 +377,10 @@ def test_results_that_no_url_leads_to_are_deleted(start: Callable[..., Any], fol
 
 
 def test_a_malformed_an_unknown_and_a_foreign_id_are_told_apart(quiet_shop: Running) -> None:
-    malformed = quiet_shop.ask(POLL, {"id": "not-a-gid"})["errors"][0]
+    malformed = quiet_shop.ask(POLL_BULK, {"id": "not-a-gid"})["errors"][0]
     assert malformed["message"] == "Invalid global id 'not-a-gid'"
     assert malformed["extensions"]["code"] == "argumentLiteralsIncompatible"
-    foreign = quiet_shop.ask(POLL, {"id": "gid://shopify/Product/1"})
+    foreign = quiet_shop.ask(POLL_BULK, {"id": "gid://shopify/Product/1"})
     assert foreign["errors"][0]["message"] == "Invalid id: gid://shopify/Product/1"
     assert foreign["errors"][0]["extensions"]["code"] == "RESOURCE_NOT_FOUND"
     assert foreign["data"] == {"bulkOperation": None}
