@@ -298,7 +298,7 @@ class _Comparison:
             return
         self.sync_log.warning(
             f"{words.capitalize()}: {report.missing:,} missing here, {report.stale:,} older than "
-            f"Shopify's, {report.absent:,} not at Shopify. {report.asked_for:,} are asked for anew.",
+            f"Shopify's, {report.absent:,} not at Shopify. {report.asked_for:,} are read again.",
             object_type,
         )
         if differ > ASKED_AT_MOST:
