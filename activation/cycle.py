@@ -223,13 +223,18 @@ class _Run:
 
     def _refresh(self) -> int:
         done = refresh.refresh_due(
-            self._cycle.factory, self._cycle.client_of, clock=self._cycle.clock
+            self._cycle.factory,
+            self._cycle.client_of,
+            settings=self._cycle.settings,
+            clock=self._cycle.clock,
         )
         self._report.objects_refreshed += done.read
-        return done.read + done.given_up
+        return done.read + done.given_up + done.gone
 
     def _retry_inbox(self) -> int:
-        done = inbox.retry_due(self._cycle.factory, clock=self._cycle.clock)
+        done = inbox.retry_due(
+            self._cycle.factory, settings=self._cycle.settings, clock=self._cycle.clock
+        )
         self._report.webhooks_applied += done.applied
         return done.applied
 

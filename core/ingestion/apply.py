@@ -1,99 +1,246 @@
-"""What a webhook changes, by topic. Runs in the transaction that stores it."""
+"""What a webhook changes, by topic: bodies read into `Changes`, which core/ingestion/groups.py
+writes.
+
+Only the body is under the signature. Where two shops share a client secret (decision 20), a body
+that does not itself name its shop may be another shop's passed off as this one's: it is a hint, and
+what it names is read from this shop.
+"""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy.orm import Session
-
-from core.ingestion import customers, orders
-from core.ingestion.refresh import request
-from core.ingestion.rows import Row, line_row, order_row
-from core.models import Shop
-from core.models.enums import ObjectType
-from core.shopify import gid
+from core.ingestion.changes import Changes, OrderState, PrivacyWish
+from core.ingestion.keys import KnownShop
+from core.ingestion.rows import line_row, order_row, refund_rows
+from core.models.enums import ObjectType, PrivacyKind
+from core.shopify import rest_events
+from core.shopify.naming import names_shop, other_shop
 from core.shopify.rest import (
     BodyError,
     WebhookOrder,
-    other_shop,
+    positive_number,
     read_customer,
     read_json,
     read_order,
 )
 
-Handler = Callable[[Session, Shop, bytes, datetime], None]
+CONSENT_UNKNOWN: Final = "consent unknown"
+HINT: Final = "a body that does not name its shop"
 
 
-def apply_webhook(session: Session, shop: Shop, topic: str, body: bytes, *, at: datetime) -> bool:
-    """Apply a signed body; False for a topic we do not use (yet).
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One signed body with what its headers say."""
 
-    Raises BodyError when the body cannot be read or applied, or names another shop.
+    shop: KnownShop
+    topic: str
+    webhook_id: str
+    body: bytes
+    triggered_at: datetime | None = None
+    event_id: str | None = None
+    api_version: str | None = None
+
+
+Handler = Callable[[Changes, Incoming], None]
+Reader = Callable[[Changes, Incoming, dict[str, Any]], None]
+
+
+def read_into(changes: Changes, incoming: Incoming) -> bool:
+    """Add what the body changes; False for a topic we do not use (yet).
+
+    Raises BodyError, and adds nothing, when the body cannot be read or applied, or names another
+    shop.
     """
-    data = read_json(body)
-    named = other_shop(data, domain=shop.domain, shopify_id=shop.shopify_id)
-    if named is not None:
-        raise BodyError(f"The body belongs to another shop ({named}), not to {shop.domain}.")
-    handler = HANDLERS.get(topic)
+    handler = HANDLERS.get(incoming.topic)
     if handler is None:
+        _read(incoming)
         return False
-    handler(session, shop, body, at)
+    handler(changes, incoming)
     return True
 
 
-def _order(session: Session, shop: Shop, body: bytes, at: datetime) -> None:
-    """The customer, then the order, then what must be read: locks in the order all take them."""
-    found = read_order(body)
-    shop_id, customer = shop.shop_id, found.customer
-    asks_consent = customer is not None and customers.apply_webhook(session, shop_id, customer)
-    reason = "partial body"
-    if not found.is_partial:
-        rows, lines = _rows(found)
-        contested = orders.apply_few(session, shop_id, rows, lines, at=at)
-        # Two changes within one second arrive in any order; only Shopify knows the last.
-        reason = "two states at one time" if contested else ""
-    if customer is not None and asks_consent:
-        _refresh_customer(session, shop, customer.customer_id, at)
-    if reason:
-        _refresh_order(session, shop, found.order_id, reason, at)
+def _read(incoming: Incoming) -> dict[str, Any]:
+    data = read_json(incoming.body)
+    _refuse_other(incoming.shop, data)
+    return data
 
 
-def _rows(found: WebhookOrder) -> tuple[list[Row], list[Row]]:
+def _refuse_other(shop: KnownShop, naming: dict[str, Any]) -> None:
+    named = other_shop(naming, domain=shop.domain, shopify_id=shop.shopify_id)
+    if named is not None:
+        raise BodyError(f"The body belongs to another shop ({named}), not to {shop.domain}.")
+
+
+def _is_hint(shop: KnownShop, naming: dict[str, Any]) -> bool:
+    return shop.is_shared and not names_shop(naming, domain=shop.domain, shopify_id=shop.shopify_id)
+
+
+def _believed(reader: Reader, hint: Reader) -> Handler:
+    """A handler that reads a body of this shop with `reader`, any other with `hint`."""
+
+    def handle(changes: Changes, incoming: Incoming) -> None:
+        data = _read(incoming)
+        (hint if _is_hint(incoming.shop, data) else reader)(changes, incoming, data)
+
+    return handle
+
+
+def _order(changes: Changes, incoming: Incoming) -> None:
+    """The customer, then the order, then what must be read; decoded once, as nearly all are."""
     try:
-        return [order_row(found.order)], [line_row(line, found.order_id) for line in found.lines]
+        found = read_order(incoming.body)
+    except BodyError:
+        _read(incoming)
+        raise
+    _refuse_other(incoming.shop, found.naming)
+    if _is_hint(incoming.shop, found.naming):
+        _ask(changes, ObjectType.ORDER, found.order_id, HINT)
+        return
+    if found.is_partial:
+        _ask(changes, ObjectType.ORDER, found.order_id, "partial body")
+    else:
+        state = _state(found)
+        changes.orders.append(state)
+        changes.product_ids.update(int(line[5]) for line in state.lines if line[5])
+    if found.customer is not None:
+        changes.customers.append(found.customer)
+
+
+def _state(found: WebhookOrder) -> OrderState:
+    try:
+        return OrderState(
+            order_id=found.order_id,
+            updated_at=found.order.updated_at,
+            customer_id=found.customer.customer_id if found.customer else None,
+            row=order_row(found.order),
+            lines=[line_row(line, found.order_id) for line in found.lines],
+            refunds=refund_rows(found.order),
+        )
     except ValueError as error:
         raise BodyError(f"The order cannot be read: {error}") from None
 
 
-def _customer(session: Session, shop: Shop, body: bytes, at: datetime) -> None:
-    customer = read_customer(body)
-    if customers.apply_webhook(session, shop.shop_id, customer):
-        _refresh_customer(session, shop, customer.customer_id, at)
+def _customer(changes: Changes, incoming: Incoming, _data: dict[str, Any]) -> None:
+    changes.customers.append(read_customer(incoming.body))
 
 
-def _refund(session: Session, shop: Shop, body: bytes, at: datetime) -> None:
+def _customer_named(changes: Changes, incoming: Incoming, _data: dict[str, Any]) -> None:
+    _ask(changes, ObjectType.CUSTOMER, read_customer(incoming.body).customer_id, HINT)
+
+
+def _refund(changes: Changes, _: Incoming, data: dict[str, Any]) -> None:
     """A refund names its order; only the order itself tells what is left of it."""
-    order_id = _positive_number(read_json(body).get("order_id"), "order_id")
-    _refresh_order(session, shop, order_id, "refund", at)
+    _ask(changes, ObjectType.ORDER, positive_number(data.get("order_id"), "order_id"), "refund")
 
 
-def _edit(session: Session, shop: Shop, body: bytes, at: datetime) -> None:
-    edit = read_json(body).get("order_edit")
+def _edit(changes: Changes, _: Incoming, data: dict[str, Any]) -> None:
+    edit = data.get("order_edit")
     order_id = edit.get("order_id") if isinstance(edit, dict) else None
-    _refresh_order(session, shop, _positive_number(order_id, "order_edit.order_id"), "edit", at)
+    _ask(changes, ObjectType.ORDER, positive_number(order_id, "order_edit.order_id"), "edit")
 
 
-def _refresh_customer(session: Session, shop: Shop, customer_id: int, at: datetime) -> None:
-    request(session, shop.shop_id, ObjectType.CUSTOMER, [customer_id], "consent unknown", at=at)
+def _order_gone(changes: Changes, incoming: Incoming, data: dict[str, Any]) -> None:
+    changes.gone_orders[positive_number(data.get("id"), "id")] = incoming.triggered_at
 
 
-def _refresh_order(session: Session, shop: Shop, order_id: int, reason: str, at: datetime) -> None:
-    request(session, shop.shop_id, ObjectType.ORDER, [order_id], reason, at=at)
+def _order_named(changes: Changes, _: Incoming, data: dict[str, Any]) -> None:
+    _ask(changes, ObjectType.ORDER, positive_number(data.get("id"), "id"), HINT)
 
 
-def _positive_number(value: Any, name: str) -> int:
-    if not isinstance(value, int) or value is True or not 0 < value <= gid.LARGEST:
-        raise BodyError(f"The body cannot be applied: `{name}` is not an id.")
-    return value
+def _customer_gone(changes: Changes, incoming: Incoming, data: dict[str, Any]) -> None:
+    changes.gone_customers[positive_number(data.get("id"), "id")] = incoming.triggered_at
+
+
+def _id_named(changes: Changes, _: Incoming, data: dict[str, Any]) -> None:
+    _ask(changes, ObjectType.CUSTOMER, positive_number(data.get("id"), "id"), HINT)
+
+
+def _merge(changes: Changes, incoming: Incoming, data: dict[str, Any]) -> None:
+    merge = rest_events.read_merge(data)
+    if merge is not None:
+        changes.merges.append((merge, incoming.triggered_at))
+
+
+def _merged_named(changes: Changes, _: Incoming, data: dict[str, Any]) -> None:
+    merge = rest_events.read_merge(data)
+    for number in (merge.kept_id, merge.deleted_id) if merge else ():
+        _ask(changes, ObjectType.CUSTOMER, number, HINT)
+
+
+def _consent(changes: Changes, _: Incoming, data: dict[str, Any]) -> None:
+    """Believed at once where it has a time, and read as well: reads may be on their way that do not
+    know of it yet.
+    """
+    consent = rest_events.read_consent(data)
+    if consent.updated_at is not None:
+        changes.consents.append(consent)
+    _ask(changes, ObjectType.CUSTOMER, consent.customer_id, "consent changed")
+
+
+def _consent_named(changes: Changes, _: Incoming, data: dict[str, Any]) -> None:
+    _ask(changes, ObjectType.CUSTOMER, rest_events.read_consent(data).customer_id, HINT)
+
+
+def _tags(changes: Changes, _: Incoming, data: dict[str, Any]) -> None:
+    """A difference that comes late would undo a later one: the tags are read whole instead."""
+    _ask(changes, ObjectType.CUSTOMER, rest_events.read_tagged_customer(data), "tags changed")
+
+
+def _checkout(changes: Changes, incoming: Incoming, _data: dict[str, Any]) -> None:
+    checkout = rest_events.read_checkout(incoming.body)
+    changes.checkouts.append(checkout)
+    changes.product_ids.update(checkout.product_ids)
+    if checkout.customer is not None:
+        changes.customers.append(checkout.customer)
+
+
+def _checkout_gone(changes: Changes, incoming: Incoming, data: dict[str, Any]) -> None:
+    token, number = data.get("token"), data.get("id")
+    known = (
+        token if isinstance(token, str) and token else None,
+        positive_number(number, "id") if isinstance(number, int) else None,
+    )
+    if known == (None, None):
+        raise BodyError("The body cannot be applied: it names no checkout.")
+    changes.gone_checkouts.append((*known, incoming.triggered_at))
+
+
+def _finished(changes: Changes, _: Incoming, data: dict[str, Any]) -> None:
+    """Only wakes the poll of an operation of ours: it needs no more trust than that."""
+    changes.finished_operations.append(rest_events.read_finished_operation(data))
+
+
+def _uninstalled(changes: Changes, incoming: Incoming, _data: dict[str, Any]) -> None:
+    changes.uninstalled.append(incoming.triggered_at)
+
+
+def _privacy(kind: PrivacyKind) -> Reader:
+    def read(changes: Changes, incoming: Incoming, data: dict[str, Any]) -> None:
+        is_shop = kind is PrivacyKind.SHOP_REDACT
+        subject = None if is_shop else rest_events.read_subject(data)
+        changes.privacy.append(PrivacyWish(incoming.webhook_id, kind, subject))
+        if kind is PrivacyKind.CUSTOMER_REDACT and subject and subject.customer_id:
+            # Nothing is mailed while the erasure waits for its turn.
+            changes.gone_customers[subject.customer_id] = incoming.triggered_at
+
+    return read
+
+
+def _nothing(_changes: Changes, _incoming: Incoming, _data: dict[str, Any]) -> None:
+    """A hint that names nothing we could read."""
+
+
+def _doubted(_changes: Changes, incoming: Incoming, _data: dict[str, Any]) -> None:
+    raise BodyError(
+        f"The body does not say that it is of {incoming.shop.domain}, and another shop has the same"
+        " client secret."
+    )
+
+
+def _ask(changes: Changes, kind: ObjectType, number: int, reason: str) -> None:
+    changes.requests.setdefault((kind, number), reason)
 
 
 HANDLERS: Final[Mapping[str, Handler]] = {
@@ -101,8 +248,25 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "orders/updated": _order,
     "orders/paid": _order,
     "orders/cancelled": _order,
-    "orders/edited": _edit,
-    "refunds/create": _refund,
-    "customers/create": _customer,
-    "customers/update": _customer,
+    "orders/edited": _believed(_edit, _edit),
+    "orders/delete": _believed(_order_gone, _order_named),
+    "refunds/create": _believed(_refund, _refund),
+    "customers/create": _believed(_customer, _customer_named),
+    "customers/update": _believed(_customer, _customer_named),
+    "customers/delete": _believed(_customer_gone, _id_named),
+    "customers/merge": _believed(_merge, _merged_named),
+    "customers_email_marketing_consent/update": _believed(_consent, _consent_named),
+    "customer.tags_added": _believed(_tags, _tags),
+    "customer.tags_removed": _believed(_tags, _tags),
+    "checkouts/create": _believed(_checkout, _nothing),
+    "checkouts/update": _believed(_checkout, _nothing),
+    "checkouts/delete": _believed(_checkout_gone, _nothing),
+    "bulk_operations/finish": _believed(_finished, _finished),
+    "app/uninstalled": _believed(_uninstalled, _doubted),
+    "customers/data_request": _believed(_privacy(PrivacyKind.DATA_REQUEST), _doubted),
+    "customers/redact": _believed(_privacy(PrivacyKind.CUSTOMER_REDACT), _doubted),
+    "shop/redact": _believed(_privacy(PrivacyKind.SHOP_REDACT), _doubted),
 }
+
+# These keep everybody else from writing the shop's data while they are applied.
+EXCLUSIVE_TOPICS: Final = frozenset({"orders/delete", "customers/merge"})

@@ -1,6 +1,9 @@
-"""Customers into `raw_shopify`: whole from bulk files and reads, partial from webhooks."""
+"""Whole customers into `raw_shopify`, from bulk files and reads by id.
 
-from collections.abc import Mapping, Sequence
+What webhooks tell of them is written by the database's function take_webhooks.
+"""
+
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -9,7 +12,6 @@ from sqlalchemy.orm import Session
 
 from core.ingestion.rows import CUSTOMER_COLUMNS, Row, records, recordset
 from core.ingestion.statements import statement
-from core.shopify.rest import WebhookCustomer
 
 _FEW: Final = recordset("customers", "staged", CUSTOMER_COLUMNS)
 
@@ -31,30 +33,6 @@ def apply_bulk(session: Session, shop_id: int, table: str) -> None:
         ),
         {"shop_id": shop_id},
     )
-
-
-def apply_webhook(session: Session, shop_id: int, customer: WebhookCustomer) -> bool:
-    """A customer as a webhook tells it: never consent or tags (shopify.md §4.3).
-
-    True when the customer must be read: the consent is not known, or the customer moved and the
-    consent may have moved with it, or two states bear one time and only Shopify knows the later.
-    """
-    told = {
-        "shop_id": shop_id,
-        "customer_id": customer.customer_id,
-        "email": customer.email,
-        "first_name": customer.first_name,
-        "last_name": customer.last_name,
-        "phone": customer.phone,
-        "created_at": customer.created_at,
-        "updated_at": customer.updated_at,
-    }
-    moved = session.execute(statement("upsert_webhook_customer"), told).scalar_one_or_none()
-    return moved is not None or _is_contested(session, told)
-
-
-def _is_contested(session: Session, told: Mapping[str, object]) -> bool:
-    return bool(session.execute(statement("contested_customer"), told).scalar_one())
 
 
 def held_versions(

@@ -6,9 +6,8 @@ the secret is chosen by shop, and a body that names another shop is refused.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 
@@ -19,31 +18,26 @@ from sqlalchemy.orm import Session
 from core.clock import Clock
 from core.database import SessionFactory, session_scope
 from core.errors import PermanentError
-from core.ingestion.apply import apply_webhook
-from core.ingestion.backoff import INBOX_SECONDS, after
+from core.ingestion import keys
+from core.ingestion.apply import Incoming
+from core.ingestion.groups import AGAIN, Received, receive_group
+from core.ingestion.keys import KnownShop
 from core.ingestion.statements import statement
+from core.ingestion.taking import BusyError, Group, Outcome, refused, take
 from core.models import InboxMessage, Shop
 from core.models.enums import InboxState
-from core.secrets import SecretBox
 from core.settings import Settings
-from core.shopify.rest import BodyError
-from core.shopify.webhooks import MAX_BODY, Delivery, is_signed, read_headers
-from core.shops import business_clock, shop_by_domain
+from core.shopify.webhooks import MAX_BODY, Delivery, read_headers
+from core.shops import business_clock
+
+__all__ = ["InboxReport", "Received", "failed_count", "failed_messages", "incoming", "receive"]
 
 log = logging.getLogger(__name__)
 
 # Shopify gives us five seconds; whoever holds the rows (a sync that commits) may take longer, and
 # then the webhook is applied by the next activation run.
 LOCK_TIMEOUT: Final = "3s"
-_RETRIED: Final = frozenset({"40001", "40P01", "55P03", "57014"})  # serialization, locks, timeouts
-
-
-@dataclass(frozen=True)
-class Received:
-    """The HTTP status to answer with; `state` None: nothing was stored."""
-
-    status: int
-    state: InboxState | None = None
+BUSY_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -55,13 +49,6 @@ class InboxReport:
     given_up: int = 0
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    state: InboxState
-    error: str | None = None
-    is_transient: bool = False
-
-
 def receive(
     factory: SessionFactory,
     *,
@@ -70,7 +57,7 @@ def receive(
     settings: Settings,
     clock: Clock,
 ) -> Received:
-    """Store and apply one delivery; returns after the commit.
+    """Store and apply one delivery alone; returns after the commit.
 
     401 wrong or missing signature or unknown shop (nothing stored) · 413 too large (nothing
     stored) · 503 our trouble, Shopify delivers again · 200 everything else: applied, ignored,
@@ -81,126 +68,106 @@ def receive(
     delivery = read_headers(headers, body)
     try:
         with session_scope(factory) as session:
-            shop = shop_by_domain(session, delivery.domain)
-            if shop is None or not is_signed(body, delivery.signature, _secrets(shop, settings)):
-                return Received(HTTPStatus.UNAUTHORIZED)
-            return _store(session, shop, delivery, body, clock=clock)
+            shop = keys.load(session, delivery.domain, settings.secret_key)
+        if shop is None or not shop.signed(body, delivery.signature):
+            return Received(HTTPStatus.UNAUTHORIZED)
+        group = Group(factory, shop, settings, clock, lock_timeout=LOCK_TIMEOUT, is_hasty=False)
+        [answer] = receive_group(group, [incoming(shop, delivery, body)])
     except OperationalError as error:
         log.warning("A webhook was refused, the database has trouble: %s", type(error.orig))
+        return AGAIN
     except PermanentError as error:
         log.error("A webhook was refused: %s", error)  # noqa: TRY400 - our words say it all
-    return Received(HTTPStatus.SERVICE_UNAVAILABLE)
+        return AGAIN
+    return answer
 
 
-def _secrets(shop: Shop, settings: Settings) -> list[str]:
-    box = SecretBox(settings.secret_key)
-    stored = (shop.client_secret_encrypted, shop.previous_client_secret_encrypted)
-    return [box.decrypt(secret) for secret in stored if secret]
-
-
-def _store(
-    session: Session, shop: Shop, delivery: Delivery, body: bytes, *, clock: Clock
-) -> Received:
-    session.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
-    stored: str | None = session.execute(
-        statement("store_webhook"),
-        {
-            "shop_id": shop.shop_id,
-            "webhook_id": delivery.webhook_id,
-            "topic": delivery.topic,
-            "event_id": delivery.event_id,
-            "triggered_at": delivery.triggered_at,
-            "api_version": delivery.api_version,
-            "body": body,
-        },
-    ).scalar_one_or_none()
-    if stored is None:
-        return Received(HTTPStatus.OK)
-    at = business_clock(shop, clock).now()
-    outcome = _attempt(session, shop, delivery.topic, body, at=at)
-    _settle(session, shop.shop_id, delivery.webhook_id, outcome, attempts=1, at=at)
-    return Received(HTTPStatus.OK, outcome.state)
-
-
-def _attempt(session: Session, shop: Shop, topic: str, body: bytes, *, at: datetime) -> _Outcome:
-    """Apply within a savepoint: whatever goes wrong, the inbox row stays."""
-    try:
-        with session.begin_nested():
-            applied = apply_webhook(session, shop, topic, body, at=at)
-        return _Outcome(InboxState.APPLIED if applied else InboxState.IGNORED)
-    except BodyError as error:
-        log.warning("Shop %d: a %s webhook cannot be applied.", shop.shop_id, topic)
-        return _Outcome(InboxState.FAILED, str(error))
-    except DBAPIError as error:
-        if error.connection_invalidated:
-            raise
-        return _database_refused(shop, topic, error)
-    except Exception as error:
-        # A bug of ours must not make Shopify drop the subscription after eight refusals, nor lose
-        # the body: it stays, and is tried again after the next release.
-        log.exception("Shop %d: applying a %s webhook failed.", shop.shop_id, topic)
-        words = f"An error of EcomCRM itself ({type(error).__name__}); the log has the details."
-        return _Outcome(InboxState.FAILED, words, is_transient=True)
-
-
-def _database_refused(shop: Shop, topic: str, error: DBAPIError) -> _Outcome:
-    code = getattr(error.orig, "sqlstate", None) or ""
-    log.warning("Shop %d: the database refuses a %s webhook (%s).", shop.shop_id, topic, code)
-    is_transient = code in _RETRIED or isinstance(error, OperationalError)
-    words = f"The database could not take it ({type(error.orig).__name__}, {code})."
-    return _Outcome(InboxState.FAILED, words, is_transient=is_transient)
-
-
-def _settle(
-    session: Session,
-    shop_id: int,
-    webhook_id: str,
-    outcome: _Outcome,
-    *,
-    attempts: int,
-    at: datetime,
-) -> bool:
-    """Write down what became of it; True when it will be tried again."""
-    seconds = after(attempts, INBOX_SECONDS) if outcome.is_transient else None
-    session.execute(
-        statement("settle_webhook"),
-        {
-            "shop_id": shop_id,
-            "webhook_id": webhook_id,
-            "state": outcome.state.value,
-            "error": outcome.error.replace("\x00", "") if outcome.error else None,
-            "seconds": seconds,
-            "applied_at": at if outcome.state is InboxState.APPLIED else None,
-        },
+def incoming(shop: KnownShop, delivery: Delivery, body: bytes) -> Incoming:
+    return Incoming(
+        shop=shop,
+        topic=delivery.topic,
+        webhook_id=delivery.webhook_id,
+        body=body,
+        triggered_at=delivery.triggered_at,
+        event_id=delivery.event_id,
+        api_version=delivery.api_version,
     )
-    return seconds is not None
 
 
-def retry_due(factory: SessionFactory, *, clock: Clock, limit: int = 100) -> InboxReport:
-    """Try failed webhooks again whose time has come, each in a transaction of its own."""
+def retry_due(
+    factory: SessionFactory, *, settings: Settings, clock: Clock, limit: int = 100
+) -> InboxReport:
+    """Try webhooks again whose time has come, each in a transaction of its own."""
     applied = failed = given_up = 0
     for _ in range(limit):
-        outcome = _retry_one(factory, clock)
+        outcome = _retry_one(factory, settings, clock)
         if outcome is None:
             break
-        state, again = outcome
-        applied += state is not InboxState.FAILED
-        failed += state is InboxState.FAILED
-        given_up += state is InboxState.FAILED and not again
+        applied += outcome.state in (InboxState.APPLIED, InboxState.IGNORED)
+        failed += outcome.state is InboxState.FAILED
+        given_up += outcome.state is InboxState.FAILED and outcome.seconds is None
     return InboxReport(applied=applied, failed=failed, given_up=given_up)
 
 
-def _retry_one(factory: SessionFactory, clock: Clock) -> tuple[InboxState, bool] | None:
+def _retry_one(factory: SessionFactory, settings: Settings, clock: Clock) -> Outcome | None:
     with session_scope(factory) as session:
         row = session.execute(statement("claim_webhook")).one_or_none()
         if row is None:
             return None
         shop = session.get_one(Shop, row.shop_id)
+        known = keys.load(session, shop.domain, settings.secret_key)
+        assert known is not None  # noqa: S101 - its row is there
+        letter = Incoming(known, row.topic, row.webhook_id, row.body, row.triggered_at)
+        group = Group(factory, known, settings, clock, lock_timeout=LOCK_TIMEOUT, is_hasty=False)
+        outcome = _attempt(session, group, letter, attempts=row.attempts)
         at = business_clock(shop, clock).now()
-        outcome = _attempt(session, shop, row.topic, row.body, at=at)
-        attempts = row.attempts + 1
-        again = _settle(session, shop.shop_id, row.webhook_id, outcome, attempts=attempts, at=at)
-        return outcome.state, again
+        session.execute(
+            statement("settle_webhook"),
+            {
+                "shop_id": shop.shop_id,
+                "webhook_id": row.webhook_id,
+                "state": outcome.state.value,
+                "error": outcome.error,
+                "seconds": outcome.seconds,
+                "attempts": row.attempts + (outcome.state is not InboxState.RECEIVED),
+                "applied_at": at if outcome.state is InboxState.APPLIED else None,
+            },
+        )
+        return outcome
+
+
+def _attempt(session: Session, group: Group, letter: Incoming, *, attempts: int) -> Outcome:
+    """Apply within a savepoint: whatever goes wrong, the claim stays."""
+    try:
+        with session.begin_nested():
+            [outcome] = take(session, group, [letter], attempts=attempts, is_stored=True)
+    except BusyError:
+        return Outcome(InboxState.RECEIVED, seconds=BUSY_SECONDS)
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+        return refused(group.shop, letter.topic, error, attempts=attempts + 1)
+    except Exception as error:  # noqa: BLE001 - a bug of ours loses no webhook
+        return refused(group.shop, letter.topic, error, attempts=attempts + 1)
+    return outcome
+
+
+def retry_failed(session: Session, shop_id: int, ids: Sequence[str] | None = None) -> int:
+    """Have failed webhooks tried again, now and as often as new ones: all, or those of `ids`.
+
+    Returns how many.
+    """
+    found = session.execute(
+        text(
+            "UPDATE raw_shopify.webhook_inbox"
+            " SET attempts = 0, next_attempt_at = clock_timestamp()"
+            " WHERE shop_id = :shop_id AND state = 'failed'"
+            " AND (CAST(:ids AS text[]) IS NULL OR webhook_id = ANY(CAST(:ids AS text[])))"
+            " RETURNING webhook_id"
+        ),
+        {"shop_id": shop_id, "ids": None if ids is None else list(ids)},
+    )
+    return len(found.all())
 
 
 def failed_count(session: Session, shop_id: int) -> int:

@@ -9,38 +9,47 @@ from typing import Any, Final
 import msgspec
 
 from core.errors import EcomCRMError
-from core.ingestion.rows import Row, customer_row, line_row, order_row
+from core.ingestion.rows import Row, customer_row, line_row, order_row, product_row, refund_rows
 from core.models.enums import ObjectType
 from core.shopify import gid
 from core.shopify.client import ShopifyClient
 from core.shopify.documents import load
 from core.shopify.errors import QueryTooDearError
-from core.shopify.shapes import Customer, OrderWithLines
+from core.shopify.shapes import Customer, OrderWithLines, Product
 
 log = logging.getLogger(__name__)
 
-# A customer costs 3 points, an order with room for 50 lines about 40; a query may cost 1000.
-CALL_SIZE: Final = {ObjectType.CUSTOMER: 250, ObjectType.ORDER: 20}
-_DOCUMENTS: Final = {ObjectType.CUSTOMER: "customers_by_id", ObjectType.ORDER: "orders_by_id"}
+# A customer or product costs 3 points, an order with room for 50 lines about 40; a query may cost
+# 1000.
+CALL_SIZE: Final = {ObjectType.CUSTOMER: 250, ObjectType.ORDER: 20, ObjectType.PRODUCT: 250}
+_DOCUMENTS: Final = {
+    ObjectType.CUSTOMER: "customers_by_id",
+    ObjectType.ORDER: "orders_by_id",
+    ObjectType.PRODUCT: "products_by_id",
+}
 
 
 @dataclass(frozen=True)
 class Found:
-    """A row for core/ingestion/customers.py or orders.py, with all lines of an order."""
+    """A row for core/ingestion/customers.py, orders.py or products.py, with all lines and refunds
+    of an order.
+    """
 
     row: Row
     updated_at: datetime
     lines: list[Row] = field(default_factory=list)
+    refunds: list[Row] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class NotFound:
     """Why there is no object. `is_about_it` False: Shopify could not be asked at all, which says
-    nothing of the object.
+    nothing of the object. `is_null`: Shopify was asked and has none, or not yet.
     """
 
     words: str
     is_about_it: bool = True
+    is_null: bool = False
 
 
 Answer = Found | NotFound
@@ -76,11 +85,14 @@ def _read(
 
 def _answer(client: ShopifyClient, kind: ObjectType, node: Any) -> Answer:
     if node is None:
-        return NotFound("Shopify does not show this object (yet).")
+        return NotFound("Shopify does not show this object (yet).", is_null=True)
     try:
         if kind is ObjectType.CUSTOMER:
             customer = msgspec.convert(node, Customer)
             return Found(customer_row(customer), customer.updated_at)
+        if kind is ObjectType.PRODUCT:
+            product = msgspec.convert(node, Product)
+            return Found(product_row(product), product.updated_at)
         return _order(client, msgspec.convert(node, OrderWithLines))
     except ValueError as error:
         return NotFound(f"Shopify's answer cannot be used: {error}")
@@ -102,4 +114,5 @@ def _order(client: ShopifyClient, order: OrderWithLines) -> Answer:
         lines += more.line_items.nodes
         page = more.line_items.page_info
     number = gid.number(order.id, "Order")
-    return Found(order_row(order), order.updated_at, [line_row(line, number) for line in lines])
+    rows = [line_row(line, number) for line in lines]
+    return Found(order_row(order), order.updated_at, rows, refund_rows(order))

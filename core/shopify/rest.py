@@ -8,7 +8,6 @@ is `partial`, and has to be read from Shopify instead.
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -23,6 +22,7 @@ from core.shopify.shapes import (
     Order,
     OrderLine,
     Reference,
+    Refund,
     check_address,
     check_moment,
 )
@@ -58,6 +58,10 @@ class RestTransaction(Struct, frozen=True):
 
 
 class RestRefund(Struct, frozen=True):
+    id: int | None = None
+    admin_graphql_api_id: str | None = None
+    created_at: Moment | None = None
+    processed_at: Moment | None = None
     transactions: list[RestTransaction] | UnsetType = UNSET
 
 
@@ -111,6 +115,11 @@ class RestOrder(Struct, frozen=True):
     refunds: list[RestRefund] = []
     line_items: list[RestLine] | UnsetType = UNSET
     customer: RestCustomer | UnsetType | None = UNSET
+    # What may name the shop; of any type, because nothing of ours depends on it.
+    shop_domain: Any = None
+    myshopify_domain: Any = None
+    shop_id: Any = None
+    order_status_url: Any = None
 
 
 class WebhookCustomer(Struct, frozen=True):
@@ -133,6 +142,8 @@ class WebhookOrder(Struct, frozen=True):
     lines: list[OrderLine]
     customer: WebhookCustomer | None
     is_partial: bool
+    naming: dict[str, Any]
+    """What `other_shop` and `names_shop` look at."""
 
 
 def read_json(body: bytes) -> dict[str, Any]:
@@ -148,7 +159,7 @@ def read_json(body: bytes) -> dict[str, Any]:
 
 def read_order(body: bytes) -> WebhookOrder:
     """The order of an orders/* body. Raises BodyError."""
-    rest = _decode(body, RestOrder)
+    rest = decode(body, RestOrder)
     try:
         return _order(rest)
     except (ValueError, ArithmeticError) as error:  # also of Decimal: sNaN, Infinity - Infinity
@@ -157,45 +168,23 @@ def read_order(body: bytes) -> WebhookOrder:
 
 def read_customer(body: bytes) -> WebhookCustomer:
     """The customer of a customers/* body. Raises BodyError."""
-    rest = _decode(body, RestCustomer)
+    rest = decode(body, RestCustomer)
     if rest.updated_at is None:
         raise BodyError("The customer cannot be read: `updated_at` is missing.")
     try:
-        return _customer(rest, seen_at=rest.updated_at)
+        return webhook_customer(rest, seen_at=rest.updated_at)
     except (ValueError, ArithmeticError) as error:
         raise BodyError(f"The customer cannot be read: {error}") from None
 
 
-def other_shop(data: dict[str, Any], *, domain: str, shopify_id: int | None) -> str | None:
-    """The shop that the body names when it is not this one; headers are not under the signature."""
-    for key in ("shop_domain", "myshopify_domain"):
-        named = data.get(key)
-        if isinstance(named, str) and named.lower() != domain:
-            return named
-    number = data.get("shop_id")
-    if isinstance(number, int) and shopify_id is not None and number != shopify_id:
-        return str(number)
-    return _other_shop_in_address(data.get("order_status_url"), domain, shopify_id)
+def positive_number(value: Any, name: str) -> int:
+    """Raises BodyError when the value is no number of an object."""
+    if not isinstance(value, int) or value is True or not 0 < value <= gid.LARGEST:
+        raise BodyError(f"The body cannot be applied: `{name}` is not an id.")
+    return value
 
 
-def _other_shop_in_address(address: Any, domain: str, shopify_id: int | None) -> str | None:
-    """From https://{host}/{shop number}/orders/{token}/…, where the host may be the shop's own."""
-    if not isinstance(address, str):
-        return None
-    try:
-        parts = urlsplit(address)
-        host = (parts.hostname or "").lower()
-    except ValueError:
-        return None
-    if host.endswith(".myshopify.com") and host != domain:
-        return host
-    first = parts.path.lstrip("/").partition("/")[0]
-    # As text: Python makes no number of more than 4300 digits.
-    is_other = shopify_id is not None and first.isascii() and first.isdigit()
-    return first if is_other and first != str(shopify_id) else None
-
-
-def _decode(body: bytes, shape: type[Decoded]) -> Decoded:
+def decode(body: bytes, shape: type[Decoded]) -> Decoded:
     try:
         return msgspec.json.decode(body, type=shape)
     except UNREADABLE as error:
@@ -206,9 +195,11 @@ def _order(rest: RestOrder) -> WebhookOrder:
     number = _number(rest.id, rest.admin_graphql_api_id, "Order")
     current = _bag(rest.current_total_price_set, rest.current_total_price, rest.currency)
     original = _bag(rest.total_price_set, rest.total_price, rest.currency)
-    refunded = _refunded(rest, current.shop_money.currency_code)
+    currency = current.shop_money.currency_code
+    refunds = _refunds(rest, currency)
+    refunded = _refunded(rest, currency)
     customer = rest.customer if isinstance(rest.customer, RestCustomer) else None
-    known = _customer(customer, seen_at=rest.created_at) if customer else None
+    known = webhook_customer(customer, seen_at=rest.created_at) if customer else None
     order = Order(
         id=gid.make("Order", number),
         name=rest.name,
@@ -218,7 +209,7 @@ def _order(rest: RestOrder) -> WebhookOrder:
         cancelled_at=rest.cancelled_at.astimezone(UTC) if rest.cancelled_at else None,
         current_total_price_set=current,
         total_price_set=original,
-        total_refunded_set=_money_bag(refunded or Decimal(0), current.shop_money.currency_code),
+        total_refunded_set=money_bag(refunded or Decimal(0), currency),
         test=rest.test,
         email=rest.email or None,
         display_financial_status=rest.financial_status.upper() if rest.financial_status else None,
@@ -226,10 +217,18 @@ def _order(rest: RestOrder) -> WebhookOrder:
         checkout_token=rest.checkout_token,
         discount_codes=[code.code for code in rest.discount_codes if code.code],
         customer=Reference(id=gid.make("Customer", known.customer_id)) if known else None,
+        refunds=refunds or [],
     )
     lines = [] if rest.line_items is UNSET else rest.line_items
-    is_partial = rest.line_items is UNSET or rest.customer is UNSET or refunded is None
-    return WebhookOrder(number, order, [_line(line, rest) for line in lines], known, is_partial)
+    is_partial = UNSET in (rest.line_items, rest.customer) or None in (refunds, refunded)
+    naming = {
+        "shop_domain": rest.shop_domain,
+        "myshopify_domain": rest.myshopify_domain,
+        "shop_id": rest.shop_id,
+        "order_status_url": rest.order_status_url,
+    }
+    shown = [_line(line, rest) for line in lines]
+    return WebhookOrder(number, order, shown, known, is_partial, naming)
 
 
 def _line(rest: RestLine, order: RestOrder) -> OrderLine:
@@ -248,23 +247,23 @@ def _line(rest: RestLine, order: RestOrder) -> OrderLine:
     )
 
 
-def _customer(rest: RestCustomer, *, seen_at: datetime) -> WebhookCustomer:
+def webhook_customer(rest: RestCustomer, *, seen_at: datetime) -> WebhookCustomer:
     created_at, updated_at = rest.created_at or seen_at, rest.updated_at or LONG_AGO
     check_moment(created_at)
     check_moment(updated_at)
     check_address(rest.email)
     return WebhookCustomer(
         customer_id=_number(rest.id, rest.admin_graphql_api_id, "Customer"),
-        email=_text(rest.email),
-        first_name=_text(rest.first_name),
-        last_name=_text(rest.last_name),
-        phone=_text(rest.phone),
+        email=plain_text(rest.email),
+        first_name=plain_text(rest.first_name),
+        last_name=plain_text(rest.last_name),
+        phone=plain_text(rest.phone),
         created_at=created_at.astimezone(UTC),
         updated_at=updated_at.astimezone(UTC),
     )
 
 
-def _text(value: str | None) -> str | None:
+def plain_text(value: str | None) -> str | None:
     """PostgreSQL's text holds no NUL; blank is nothing."""
     return (value or "").replace("\x00", "").strip() or None
 
@@ -283,34 +282,66 @@ def _number(number: int | None, api_id: str | None, kind: str) -> int:
 
 def _bag(bag: RestMoneyBag | None, amount: Decimal | None, currency: str) -> MoneyBag:
     if bag is not None:
-        return _money_bag(bag.shop_money.amount, bag.shop_money.currency_code)
+        return money_bag(bag.shop_money.amount, bag.shop_money.currency_code)
     if amount is None:
         raise ValueError("a total is missing")
-    return _money_bag(amount, currency)
+    return money_bag(amount, currency)
 
 
-def _money_bag(amount: Decimal, currency: str) -> MoneyBag:
+def money_bag(amount: Decimal, currency: str) -> MoneyBag:
     """Raises ValueError for an amount that the tables cannot hold (NaN, 1e400, 1e-400)."""
     if not amount.is_finite() or not SMALLEST_AMOUNT <= amount.adjusted() < AMOUNT_DIGITS:
         raise ValueError(f"not an amount: {str(amount)[:40]!r}")
     return MoneyBag(shop_money=Money(amount=f"{amount:f}", currency_code=currency))
 
 
+def _refunds(order: RestOrder, currency: str) -> list[Refund] | None:
+    """Each refund with what was paid back, in the shop's currency; None when the body does not
+    tell of each which one it is, when it was made and of how much.
+    """
+    found = []
+    for refund in order.refunds:
+        at = refund.processed_at or refund.created_at
+        amount = _paid_back(refund, currency)
+        has_id = refund.id is not None or refund.admin_graphql_api_id is not None
+        if amount is None or at is None or not has_id:
+            return None
+        number = _number(refund.id, refund.admin_graphql_api_id, "Refund")
+        found.append(
+            Refund(
+                id=gid.make("Refund", number),
+                processed_at=at.astimezone(UTC),
+                total_refunded_set=money_bag(amount, currency),
+            )
+        )
+    return found
+
+
 def _refunded(order: RestOrder, currency: str) -> Decimal | None:
-    """The sum of what was paid back, in the shop's currency; None when the body does not tell."""
-    total = Decimal(0)
+    """The sum of what was paid back; None when the body does not tell."""
     if not order.refunds and order.financial_status in ("refunded", "partially_refunded"):
         return None
+    total = Decimal(0)
     for refund in order.refunds:
-        if refund.transactions is UNSET:
+        amount = _paid_back(refund, currency)
+        if amount is None:
             return None
-        for transaction in refund.transactions:
-            if transaction.kind != "refund" or transaction.status != "success":
-                continue
-            amount = _shop_amount(transaction, currency)
-            if amount is None:
-                return None
-            total += amount
+        total += amount
+    return total
+
+
+def _paid_back(refund: RestRefund, currency: str) -> Decimal | None:
+    """None when an amount is missing, or in another currency than the shop's."""
+    if refund.transactions is UNSET:
+        return None
+    total = Decimal(0)
+    for transaction in refund.transactions:
+        if transaction.kind != "refund" or transaction.status != "success":
+            continue
+        amount = _shop_amount(transaction, currency)
+        if amount is None:
+            return None
+        total += amount
     return total
 
 

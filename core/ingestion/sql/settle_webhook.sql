@@ -4,7 +4,7 @@
 UPDATE raw_shopify.webhook_inbox SET
     state = :state,
     error = :error,
-    attempts = attempts + 1,
+    attempts = :attempts,
     next_attempt_at = clock_timestamp()
     + make_interval(secs => CAST(:seconds AS double precision)),
     applied_at = CAST(:applied_at AS timestamptz)

@@ -1,7 +1,8 @@
 """What goes wrong while a webhook is applied: nothing is lost, nothing is done by half."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
@@ -9,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from core.clock import MovableClock
 from core.database import SessionFactory, make_session_factory, session_scope
-from core.ingestion import apply, inbox
+from core.ingestion import apply, inbox, rare_changes
 from core.ingestion.inbox import InboxReport, Received, receive
 from core.models import Shop
 from core.models.enums import InboxState
@@ -24,16 +25,23 @@ from tests.fixtures.shopify import (
 
 INBOX = "SELECT state, error, attempts, next_attempt_at FROM raw_shopify.webhook_inbox"
 
+Retry = Callable[[], InboxReport]
+
+
+@pytest.fixture
+def retry(session_factory: SessionFactory, settings: Settings, clock: MovableClock) -> Retry:
+    return lambda: inbox.retry_due(session_factory, settings=settings, clock=clock)
+
 
 def test_what_the_database_cannot_take_is_kept_and_leaves_nothing_half_done(
     post: Post, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def too_much(session: Session, shop: Shop, body: bytes, at: datetime) -> None:
+    def too_much(session: Session, *_: object, **__: object) -> None:
         session.execute(text("INSERT INTO crm.users (email, password_hash) VALUES ('x', 'y')"))
         session.execute(text("SELECT 9999999999::int"))
 
-    monkeypatch.setitem(apply.HANDLERS, "orders/create", too_much)  # type: ignore[arg-type]
-    assert post(order_body(11, 5)) == Received(200, InboxState.FAILED)
+    monkeypatch.setattr(rare_changes, "after_orders", too_much)
+    assert post({"id": 11}, "orders/delete") == Received(200, InboxState.FAILED)
     [(_, error, _, next_attempt_at)] = rows(INBOX)
     assert "NumericValueOutOfRange" in str(error)
     assert next_attempt_at is None
@@ -42,11 +50,12 @@ def test_what_the_database_cannot_take_is_kept_and_leaves_nothing_half_done(
 
 @pytest.mark.requirement("SHOP-04")
 def test_a_bug_of_ours_loses_no_webhook(
+    *,
     post: Post,
     rows: Rows,
     monkeypatch: pytest.MonkeyPatch,
     session_factory: SessionFactory,
-    clock: MovableClock,
+    retry: Retry,
 ) -> None:
     def broken(*_: object) -> None:
         raise KeyError("oops")
@@ -58,21 +67,22 @@ def test_a_bug_of_ours_loses_no_webhook(
         assert (state, attempts) == ("failed", 1)
         assert "KeyError" in str(error)
         assert next_attempt_at is not None
-        assert inbox.retry_due(session_factory, clock=clock) == InboxReport()
+        assert retry() == InboxReport()
         _make_due(session_factory)
-        assert inbox.retry_due(session_factory, clock=clock) == InboxReport(failed=1)
+        assert retry() == InboxReport(failed=1)
     _make_due(session_factory)
-    assert inbox.retry_due(session_factory, clock=clock) == InboxReport(applied=1)
+    assert retry() == InboxReport(applied=1)
     assert rows(INBOX) == [("applied", None, 3, None)]
     assert rows("SELECT order_count FROM raw_shopify.customer_statistics") == [(1,)]
 
 
 def test_what_fails_again_and_again_is_given_up_in_the_end(
+    *,
     post: Post,
     rows: Rows,
     monkeypatch: pytest.MonkeyPatch,
     session_factory: SessionFactory,
-    clock: MovableClock,
+    retry: Retry,
 ) -> None:
     def broken(*_: object) -> None:
         raise KeyError("oops")
@@ -83,7 +93,7 @@ def test_what_fails_again_and_again_is_given_up_in_the_end(
     report = InboxReport()
     while not report.given_up:
         _make_due(session_factory)
-        report = inbox.retry_due(session_factory, clock=clock)
+        report = retry()
         rounds += 1
     assert rounds == 10
     assert rows(INBOX)[0][3] is None
@@ -101,10 +111,11 @@ def _make_due(factory: SessionFactory) -> None:
 
 @pytest.mark.requirement("SHOP-04")
 def test_rows_that_somebody_holds_too_long_are_waited_for_later(
+    *,
     post: Post,
     rows: Rows,
     session_factory: SessionFactory,
-    clock: MovableClock,
+    retry: Retry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A sync that commits holds the customers it touches; Shopify waits five seconds at most."""
@@ -115,7 +126,7 @@ def test_rows_that_somebody_holds_too_long_are_waited_for_later(
         assert post(order_body(12, 5)) == Received(200, InboxState.FAILED)
     assert "LockNotAvailable" in str(rows(INBOX + " WHERE state = 'failed'")[0][1])
     _make_due(session_factory)
-    assert inbox.retry_due(session_factory, clock=clock) == InboxReport(applied=1)
+    assert retry() == InboxReport(applied=1)
     assert rows("SELECT order_count FROM raw_shopify.customer_statistics") == [(2,)]
 
 

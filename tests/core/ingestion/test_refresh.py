@@ -40,11 +40,15 @@ def ask(session_factory: SessionFactory, shop: Shop, clock: MovableClock) -> Ask
 
 
 @pytest.fixture
-def refresh(session_factory: SessionFactory, fake: FakeShopify, clock: MovableClock) -> Refresh:
+def refresh(
+    session_factory: SessionFactory, fake: FakeShopify, settings: Settings, clock: MovableClock
+) -> Refresh:
     client = fake.client()
 
     def run(**options: Any) -> RefreshReport:
-        return refresh_due(session_factory, lambda _: client, clock=clock, **options)
+        return refresh_due(
+            session_factory, lambda _: client, settings=settings, clock=clock, **options
+        )
 
     return run
 
@@ -94,9 +98,10 @@ def test_an_order_is_read_with_its_lines_and_statistics(
     assert rows("SELECT order_count, total_spent::text FROM raw_shopify.customer_statistics") == [
         (1, "4.0000")
     ]
-    assert rows("SELECT object_type, object_id FROM raw_shopify.refresh_requests") == [
-        ("Customer", 5)
-    ], "its customer is not known yet"
+    assert rows("SELECT object_type, object_id FROM raw_shopify.refresh_requests ORDER BY 1") == [
+        ("Customer", 5),
+        ("Product", 77),
+    ], "its customer and what was bought are not known yet"
 
 
 def test_a_long_order_is_read_page_by_page(
@@ -324,6 +329,6 @@ def test_a_shop_in_trouble_holds_up_no_other(
     add(fake, customer_node(5))
     broken = FakeShopify(before=[lambda _: httpx.Response(404)])
     clients = {1: broken.client(), other.shop_id: fake.client()}
-    report = refresh_due(session_factory, clients.__getitem__, clock=clock)
+    report = refresh_due(session_factory, clients.__getitem__, settings=settings, clock=clock)
     assert report == RefreshReport(claimed=2, read=1, postponed=1)
     assert rows("SELECT shop_id FROM raw_shopify.customers") == [(other.shop_id,)]

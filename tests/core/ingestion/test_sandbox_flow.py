@@ -117,7 +117,9 @@ class World:
         )
 
     def refresh(self) -> int:
-        return refresh_due(self.factory, lambda _: self.client, clock=SystemClock()).read
+        return refresh_due(
+            self.factory, lambda _: self.client, settings=self.settings, clock=SystemClock()
+        ).read
 
     def mismatches(self) -> int:
         with session_scope(self.factory) as session:

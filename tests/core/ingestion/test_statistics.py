@@ -402,5 +402,5 @@ def test_a_sync_and_webhooks_of_the_same_customers_at_once_end_right(
     due = "UPDATE raw_shopify.webhook_inbox SET next_attempt_at = now() WHERE state = 'failed'"
     with session_scope(factory) as session:
         session.execute(text(due))
-    retry_due(factory, clock=SystemClock(), limit=500)
+    retry_due(factory, settings=settings, clock=SystemClock(), limit=500)
     assert mismatches(factory, shop) == 0

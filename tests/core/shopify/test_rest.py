@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from core.ingestion.rows import customer_row, line_row, order_row
-from core.shopify.rest import BodyError, other_shop, read_customer, read_json, read_order
+from core.shopify.naming import other_shop
+from core.shopify.rest import BodyError, read_customer, read_json, read_order
 from core.shopify.shapes import Customer
 from tests.fixtures.shopify import SHOP_NUMBER, customer_body, encode, order_body, rest_money
 

@@ -1,0 +1,48 @@
+"""The functions in the database, made of the statements in `sql/`.
+
+A migration keeps what `take_webhooks()` returns; a test fails when a statement has changed and the
+function has not. After such a change: `python -m core.ingestion.functions FILE`, with the file of
+the newest migration that keeps it, or of a new one.
+"""
+
+import re
+import sys
+from pathlib import Path
+from typing import Final
+
+from core.ingestion.orders import NOT_OLDER
+from core.ingestion.statements import statement
+
+FOLDER: Final = Path(__file__).parent / "sql"
+_INCLUDE: Final = re.compile(r"^( *)\{\{(\w+)\}\}", re.MULTILINE)
+_PARAMETER: Final = re.compile(r"(?<![:\w]):(\w+)")
+_PARAMETERS: Final = {"at": "v_at", "touched_at": "v_at"}
+_RELATIONS: Final = {
+    "orders": "unnest(v_orders) AS staged",
+    "lines": "unnest(v_lines) AS staged_line",
+    "refunds": "unnest(v_refunds) AS staged_refund",
+    "customers": "unnest(v_customers) AS told",
+    "checkouts": "unnest(v_checkouts) AS told",
+    "touched": "unnest(v_touched) AS touched (customer_id)",
+    "locked": NOT_OLDER,
+}
+
+
+def take_webhooks() -> str:
+    """The statement that makes the function, without comments."""
+    lines = (FOLDER / "take_webhooks.plpgsql").read_text().splitlines()
+    template = "\n".join(line for line in lines if not line.lstrip().startswith("--"))
+    return _INCLUDE.sub(lambda found: _indented(_included(found[2]), found[1]), template) + "\n"
+
+
+def _included(name: str) -> str:
+    sql = statement(name, **_RELATIONS).text
+    return _PARAMETER.sub(lambda found: _PARAMETERS.get(found[1], f"p_{found[1]}"), sql)
+
+
+def _indented(text: str, indent: str) -> str:
+    return "\n".join(indent + line if line else line for line in text.splitlines())
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(take_webhooks())

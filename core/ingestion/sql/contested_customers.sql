@@ -1,0 +1,22 @@
+-- Known customers who must be read from Shopify although a webhook did not move them: the consent
+-- is unknown, or the webhook tells something else at the same `updated_at` (two changes within one
+-- second). A blank in a webhook says nothing.
+-- Returns: their ids. Changes nothing.
+-- Index: pk_customers.
+SELECT stored.customer_id
+FROM $customers$
+INNER JOIN raw_shopify.customers AS stored
+    ON stored.shop_id = :shop_id
+        AND stored.customer_id = told.customer_id
+WHERE stored.consent_state IS NULL
+    OR (
+        stored.updated_at = told.updated_at
+        AND (
+            coalesce(told.email, stored.email),
+            coalesce(told.first_name, stored.first_name),
+            coalesce(told.last_name, stored.last_name),
+            coalesce(told.phone, stored.phone)
+        ) IS DISTINCT FROM (
+            stored.email, stored.first_name, stored.last_name, stored.phone
+        )
+    )
