@@ -29,6 +29,7 @@ from sandbox.shopify import webhooks
 from sandbox.shopify.bulk import BulkJobs
 from sandbox.shopify.graphql import GraphqlEndpoint
 from sandbox.shopify.oauth import access_token
+from sandbox.simulator import Simulator
 from sandbox.store import Store
 from sandbox.world import World
 
@@ -66,20 +67,27 @@ def open_world(
 
 
 def build_app(world: World) -> Starlette:
-    """The application; its deliverer and bulk worker run while it is up."""
-    jobs = BulkJobs(world)
+    """The application; its deliverer, bulk worker and simulator run while it is up."""
+    jobs, simulator = BulkJobs(world), Simulator(world)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         world.deliverer.start()
         jobs.start()
+        simulator.start()
         yield
+        simulator.stop()
         jobs.stop()
         world.deliverer.stop()
         world.store.close()
 
     return Starlette(
-        routes=[*_shopify(world, jobs), *_resend(world), *_pages(world), *_control(world)],
+        routes=[
+            *_shopify(world, jobs),
+            *_resend(world),
+            *_pages(world, simulator),
+            *_control(world, simulator),
+        ],
         lifespan=lifespan,
         exception_handlers={
             BadRequestError: _answer(422),
@@ -118,19 +126,20 @@ def _resend(world: World) -> list[BaseRoute]:
     ]
 
 
-def _pages(world: World) -> list[BaseRoute]:
-    front, mailbox = Front(world), Mailbox(world)
+def _pages(world: World, simulator: Simulator) -> list[BaseRoute]:
+    front, mailbox = Front(world, simulator), Mailbox(world)
     return [
         Route("/", threaded(front.index), methods=["GET"]),
         Route("/orders", _loopback_only(front.place_order), methods=["GET", "POST"]),
+        Route("/simulator", _loopback_only(front.simulate), methods=["GET", "POST"]),
         Route("/mailbox", threaded(mailbox.list), methods=["GET"]),
         Route("/mailbox/{id}", threaded(mailbox.mail), methods=["GET"]),
         Route("/mailbox/{id}/html", threaded(mailbox.html), methods=["GET"]),
     ]
 
 
-def _control(world: World) -> list[BaseRoute]:
-    control = Control(world)
+def _control(world: World, simulator: Simulator) -> list[BaseRoute]:
+    control = Control(world, simulator)
 
     def route(path: str, handler: Handler, *methods: str) -> Route:
         return Route(path, _loopback_only(handler), methods=list(methods))
@@ -139,16 +148,17 @@ def _control(world: World) -> list[BaseRoute]:
         Route("/healthz", threaded(control.health), methods=["GET"]),
         route("/_sandbox/shops", control.shops, "GET", "POST"),
         route("/_sandbox/shops/{shop}/oracle", control.oracle, "GET"),
+        route("/_sandbox/shops/{shop}/simulator", control.simulator, "GET", "POST"),
         *(
             route(f"/_sandbox/shops/{{shop}}/{path}", handler, "POST")
-            for path, handler in _happenings(ShopControl(world)).items()
+            for path, handler in happenings(ShopControl(world)).items()
         ),
         route("/_sandbox/faults", control.faults, "GET", "POST", "DELETE"),
         route("/_sandbox/deliveries", control.deliveries, "GET"),
     ]
 
 
-def _happenings(control: ShopControl) -> dict[str, Handler]:
+def happenings(control: ShopControl) -> dict[str, Handler]:
     """What can be let happen in a shop, by its path below the shop's."""
     order, customer = "orders/{number:int}", "customers/{number:int}"
     return {

@@ -16,6 +16,7 @@ from sandbox.shapes import (
     id_number,
 )
 from sandbox.shopkeeper import Buyer, Line, Purchase, total_of
+from sandbox.simulator import Pace
 
 MAX_COPIES = 10
 MAX_READS = 100
@@ -134,6 +135,17 @@ def quantities(given: Any) -> dict[int, int]:
         if not 0 <= units <= MAX_UNITS:
             raise BadRequestError(f"quantities must be 0 to {MAX_UNITS}")
     return {int(name): units for name, units in given.items()}
+
+
+def pace(asked: Body) -> Pace:
+    """How a shop is played; a rate of null is that of the knob."""
+    only(asked, "orders_per_hour", "seed", "business_hours")
+    rate = asked.get("orders_per_hour")
+    return Pace(
+        orders_per_hour=None if rate is None else number(asked, "orders_per_hour", default=0.0),
+        seed=whole(asked, "seed", 0, 2**63, default=1),
+        business_hours=flag(asked, "business_hours"),
+    )
 
 
 def tags(given: Body, name: str) -> list[str]:

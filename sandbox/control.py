@@ -14,6 +14,7 @@ from sandbox.http import BadRequestError, Call, json_object, reply
 from sandbox.loader import AlreadyLoadedError, FolderError, load_folder
 from sandbox.open_shop import shop_row
 from sandbox.oracle import welcome_verdict
+from sandbox.simulator import Simulator
 from sandbox.world import World
 
 Body = dict[str, Any]
@@ -22,8 +23,8 @@ Body = dict[str, Any]
 class Control:
     """Handlers of the control API."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, world: World, simulator: Simulator) -> None:
+        self._world, self._simulator = world, simulator
 
     # ------------------------------------------------------------------ shops
 
@@ -58,6 +59,13 @@ class Control:
             return reply({"error": str(error)}, 422)
         return reply(done, 201 if done["loaded"] else 200)
 
+    def simulator(self, call: Call) -> Response:
+        """How the shop is played, and what happened so far; a POST says how from now on."""
+        if call.method == "POST":
+            pace = asking.pace(json_object(call.body))
+            return reply(self._simulator.set(call.params["shop"], pace))
+        return reply(self._simulator.report(call.params["shop"]))
+
     # ------------------------------------------------------------------ verdicts and faults
 
     def oracle(self, call: Call) -> Response:
@@ -80,6 +88,7 @@ class Control:
         else:
             values = self._world.faults.all()
         self._world.deliverer.wake()
+        self._simulator.wake()
         return reply(values)
 
     def deliveries(self, call: Call) -> Response:

@@ -1,4 +1,4 @@
-"""The first page: the loaded shops, what is under way, and a form to place an order."""
+"""The first page: the loaded shops, what is under way, a form to place an order, the simulator."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -7,25 +7,26 @@ import orjson
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from sandbox import shopkeeper
-from sandbox.http import Call
+from sandbox.http import BadRequestError, Call
 from sandbox.open_shop import open_shop
 from sandbox.order_form import CONSENTS, OrderForm, checked_form, fresh_form, read_fields
 from sandbox.pages import render_page
 from sandbox.shopify.rest_shapes import number_of
+from sandbox.simulator import Simulator
 from sandbox.world import World
 
 MAX_DIGITS = 18
+USUAL_RATE = 60
 ELSEWHERE = (
-    "Orders are taken from the form on the sandbox's own page. "
-    "Programs use POST /_sandbox/shops/{shop}/orders."
+    "Forms are taken from the sandbox's own page. Programs use POST /_sandbox/shops/{shop}/orders."
 )
 
 
 class Front:
     """Handlers of the first page and its form."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, world: World, simulator: Simulator) -> None:
+        self._world, self._simulator = world, simulator
 
     def index(self, call: Call) -> Response:
         return self._page(placed=self._placed(call))
@@ -45,6 +46,19 @@ class Front:
         asked = {"shop": domain, "order": number_of(done["order"])}
         return RedirectResponse(f"/?{urlencode(asked)}", 303)
 
+    def simulate(self, call: Call) -> Response:
+        """Starts the simulator for a shop, or stops it: a rate of 0."""
+        if call.method != "POST":
+            return RedirectResponse("/", 303)
+        if not _is_from_own_page(call):
+            return PlainTextResponse(ELSEWHERE, 403)
+        fields = read_fields(call.body)
+        rate = fields.get("orders_per_hour", "")
+        if not (rate.isascii() and rate.isdigit() and len(rate) <= MAX_DIGITS):
+            raise BadRequestError("orders_per_hour must be a whole number")
+        self._simulator.change_rate(fields.get("shop", ""), float(rate))
+        return RedirectResponse("/#simulator", 303)
+
     def _page(
         self,
         *,
@@ -56,6 +70,7 @@ class Front:
             shops = [dict(row) for row in db.execute(_SHOPS)]
             mails = db.execute("select count(*) from emails").fetchone()[0]
             states = dict(db.execute("select state, count(*) from deliveries group by state"))
+        played = {shop["domain"]: self._simulator.report(shop["domain"]) for shop in shops}
         forms = {shop["domain"]: fresh_form() for shop in shops} | (wrong or {})
         return render_page(
             "index.html",
@@ -64,6 +79,8 @@ class Front:
             forms=forms,
             consents=CONSENTS,
             placed=placed,
+            played=played,
+            usual_rate=USUAL_RATE,
             mails=mails,
             states=states,
             faults=self._world.faults.changed(),

@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.app import happenings
 from sandbox.config import OPTIONAL, REQUIRED
+from sandbox.control_shop import ShopControl
 from sandbox.faults import DEFAULTS
 from sandbox.shopify.webhooks import TOPICS
 from tests.sandbox.support import Running
@@ -26,5 +28,6 @@ def test_every_control_path_is_documented(quiet_shop: Running) -> None:
     for path in ("/_sandbox/shops", "/_sandbox/faults", "/_sandbox/deliveries"):
         assert path in PAGE
         assert quiet_shop.client.get(path).status_code == 200
-    for path in ("scenario", "oracle", "orders/{number}/cancel", "customers/{number}/consent"):
-        assert f"…/{path}" in PAGE
+    known = [path.replace(":int", "") for path in happenings(ShopControl(quiet_shop.world))]
+    for path in ["oracle", "simulator", *known]:
+        assert f"`POST /_sandbox/shops/{{shop}}/{path}`" in PAGE or f"…/{path}" in PAGE, path

@@ -70,10 +70,11 @@ class Town:
 
 
 @contextmanager
-def town_in(folder: Path) -> Iterator[Town]:
+def town_in(folder: Path, **size: int) -> Iterator[Town]:
     """The shop of `write_folder`: five customers, all of whose orders are from before."""
+    written = write_folder(folder / "shop", **size)
     store = Store(folder / "town.sqlite3")
-    load_folder(store, write_folder(folder / "shop"), now=SINCE)
+    load_folder(store, written, now=SINCE)
     yield Town(store)
     store.close()
 
