@@ -10,9 +10,12 @@ import json
 import sys
 from collections.abc import Callable
 
-from benchmarks import latency_cold
+from benchmarks import ingest, latency_cold
 
-BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {"latency_cold": latency_cold.run}
+BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {
+    "ingest": ingest.run,
+    "latency_cold": latency_cold.run,
+}
 
 
 def main() -> int:

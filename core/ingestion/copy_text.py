@@ -28,4 +28,6 @@ def copy_line(row: Row) -> bytes:
 
 
 def _quoted(value: str) -> str:
+    if '"' not in value and "\\" not in value and "\x00" not in value:
+        return f'"{value}"'
     return f'"{value.translate(_ESCAPES)}"'

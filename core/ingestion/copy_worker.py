@@ -14,7 +14,6 @@ from typing import IO
 import psycopg
 
 from core.ingestion import frames
-from core.ingestion.bulk_file import lines_of
 from core.ingestion.copies import copying
 from core.ingestion.decoding import Decoder, format_of
 from core.ingestion.frames import Frame, FrameKind, Job, Told
@@ -49,7 +48,7 @@ def _work(given: IO[bytes], out: IO[bytes]) -> int:
     decoder = Decoder(format_, job.screen, reject)
     with copying(lambda: psycopg.connect(job.conninfo), columns) as copies:
         while (frame := frames.read(given)) and frame.kind is FrameKind.BLOCK:
-            block = decoder.block(lines_of(frame.content), frame.number)
+            block = decoder.block(frame.content, frame.number)
             for name, text in block.text.items():
                 copies.write(job.tables[name], text)
             Told(counts=block.counts).frame(FrameKind.COUNTED).write(out)

@@ -8,11 +8,11 @@ Knows nothing of files, connections or processes.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from operator import itemgetter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -38,9 +38,7 @@ from core.ingestion.rows import (
     product_row,
     refund_rows,
 )
-from core.ingestion.screen import Screen
-from core.ingestion.spelled import Spelling, unescaped
-from core.models.enums import BulkPurpose, ObjectType
+from core.ingestion.spelled import Lines, Spelling, is_text, unescaped
 from core.shopify import gid
 from core.shopify.shapes import (
     Checkout,
@@ -52,6 +50,9 @@ from core.shopify.shapes import (
     Product,
     Version,
 )
+
+if TYPE_CHECKING:  # at run time they would bring SQLAlchemy into every helper process
+    from core.ingestion.screen import Screen
 
 Reject = Callable[[int, bytes, str], None]
 Rows = Iterable[tuple["Table", Row]]
@@ -104,7 +105,7 @@ class Kind:
 
     name: str
     table: Table
-    read: Callable[[bytes, Screen | None], Rows]
+    read: "Callable[[bytes, Screen | None], Rows]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +118,13 @@ class Format:
     @property
     def tables(self) -> tuple[Table, ...]:
         return (*(kind.table for kind in self.kinds), *self.more_tables)
+
+    @cached_property
+    def lines(self) -> Lines | None:
+        """None where the main tables have no spelling."""
+        spellings = [kind.table.spelling for kind in self.kinds]
+        known = [spelling for spelling in spellings if spelling is not None]
+        return Lines(known) if len(known) == len(spellings) else None
 
     def kind_of(self, line: bytes) -> Kind:
         """By the type in the line's id. Raises ValueError."""
@@ -135,52 +143,44 @@ class Block:
     text: dict[str, bytes] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
+    def add(self, table: str, text: bytes, count: int) -> None:
+        self.text[table] = self.text.get(table, b"") + text
+        self.counts[table] = self.counts.get(table, 0) + count
+
 
 @dataclass(frozen=True)
 class Decoder:
     """Reads the blocks of one file."""
 
     format: Format
-    screen: Screen | None
+    screen: "Screen | None"
     reject: Reject
 
-    def block(self, lines: Sequence[bytes], first_number: int) -> Block:
-        rows: dict[Table, list[bytes]] = defaultdict(list)
+    def block(self, content: bytes, first_number: int) -> Block:
+        """Of whole lines; the last one's newline may be missing."""
+        text = content.removesuffix(b"\n")
         block = Block()
-        left = list(range(len(lines)))
-        if self.screen is None:
-            left = self._spelled(lines, first_number, block)
-        for position in left:
-            self._typed(lines[position], first_number + position, rows)
+        if self.screen is None and self.format.lines and is_text(text):
+            others = self._spelled(self.format.lines, text, first_number, block)
+        else:
+            others = list(enumerate(text.split(b"\n"), first_number))
+        rows: dict[Table, list[bytes]] = defaultdict(list)
+        for number, line in others:
+            self._typed(line, number, rows)
         for table, more in rows.items():
-            block.text[table.name] = block.text.get(table.name, b"") + b"".join(more)
-            block.counts[table.name] = block.counts.get(table.name, 0) + len(more)
+            block.add(table.name, b"".join(more), len(more))
         return block
 
-    def _spelled(self, lines: Sequence[bytes], first_number: int, block: Block) -> list[int]:
-        """Fill the block with the lines in Shopify's spelling; the positions of the others."""
-        left: list[int] = []
-        positions: Iterable[int] = range(len(lines))
-        for kind in self.format.kinds:
-            spelling = kind.table.spelling
-            if spelling is None:
-                continue
-            start = spelling.start
-            mine = [at for at in positions if lines[at].startswith(start)]
-            if not mine:
-                continue
-            if len(mine) < len(lines):
-                taken = set(mine)
-                positions = [at for at in positions if at not in taken]
-            else:
-                positions = ()
-            numbers = [b"%d" % (first_number + at) for at in mine]
-            text, odd = spelling.rows([lines[at] for at in mine], numbers)
-            left += [int(number) - first_number for number, _ in odd]
-            if text:
-                block.text[kind.table.name] = unescaped(b"\n".join(text)) + b"\n"
-                block.counts[kind.table.name] = len(text)
-        return sorted([*left, *positions])
+    def _spelled(
+        self, lines: Lines, text: bytes, first_number: int, block: Block
+    ) -> list[tuple[int, bytes]]:
+        """Fill the block with the lines in Shopify's spelling; returns the others."""
+        rows, others = lines.rows(text, first_number)
+        for table, found in zip(self.format.tables, rows, strict=False):
+            if found:
+                found.append(b"")
+                block.add(table.name, unescaped(b"\n".join(found)), len(found) - 1)
+        return others
 
     def _typed(self, line: bytes, number: int, rows: dict[Table, list[bytes]]) -> None:
         try:
@@ -203,7 +203,7 @@ PRODUCTS: Final = Table("products", PRODUCT_COLUMNS, spellings.PRODUCT)
 VERSIONS: Final = Table("ids", VERSION_COLUMNS, is_counted=False)
 
 
-def _read_customer(line: bytes, screen: Screen | None) -> Iterator[tuple[Table, Row]]:
+def _read_customer(line: bytes, screen: "Screen | None") -> Iterator[tuple[Table, Row]]:
     customer = _customer(line)
     address = customer.default_email_address
     email = address.email_address if address else None
@@ -211,7 +211,7 @@ def _read_customer(line: bytes, screen: Screen | None) -> Iterator[tuple[Table, 
         yield CUSTOMERS, customer_row(customer)
 
 
-def _read_order(line: bytes, screen: Screen | None) -> Iterator[tuple[Table, Row]]:
+def _read_order(line: bytes, screen: "Screen | None") -> Iterator[tuple[Table, Row]]:
     order = _order(line)
     buyer_id = order.customer.id if order.customer else None
     if screen and _is_erased(screen, buyer_id, order.email):
@@ -221,14 +221,14 @@ def _read_order(line: bytes, screen: Screen | None) -> Iterator[tuple[Table, Row
         yield REFUNDS, row
 
 
-def _read_line(line: bytes, _screen: Screen | None) -> Iterator[tuple[Table, Row]]:
+def _read_line(line: bytes, _screen: "Screen | None") -> Iterator[tuple[Table, Row]]:
     item = _line(line)
     if item.parent_id is None:
         raise ValueError("a line item without `__parentId`")
     yield LINES, line_row(item, gid.number(item.parent_id, "Order"))
 
 
-def _read_checkout(line: bytes, screen: Screen | None) -> Iterator[tuple[Table, Row]]:
+def _read_checkout(line: bytes, screen: "Screen | None") -> Iterator[tuple[Table, Row]]:
     """The address of a checkout is its customer's, so both go together."""
     checkout = _checkout(line)
     if screen and (buyer := checkout.customer):
@@ -238,25 +238,25 @@ def _read_checkout(line: bytes, screen: Screen | None) -> Iterator[tuple[Table, 
     yield CHECKOUTS, checkout_row(checkout)
 
 
-def _read_checkout_line(line: bytes, _screen: Screen | None) -> Iterator[tuple[Table, Row]]:
+def _read_checkout_line(line: bytes, _screen: "Screen | None") -> Iterator[tuple[Table, Row]]:
     item = _checkout_line(line)
     if item.parent_id is None:
         raise ValueError("a line of a checkout without `__parentId`")
     yield CHECKOUT_LINES, checkout_line_row(item, gid.number(item.parent_id, "AbandonedCheckout"))
 
 
-def _read_product(line: bytes, _screen: Screen | None) -> Iterator[tuple[Table, Row]]:
+def _read_product(line: bytes, _screen: "Screen | None") -> Iterator[tuple[Table, Row]]:
     yield PRODUCTS, product_row(_product(line))
 
 
 def _read_version(
-    line: bytes, _screen: Screen | None, *, table: Table, kind: str
+    line: bytes, _screen: "Screen | None", *, table: Table, kind: str
 ) -> Iterator[tuple[Table, Row]]:
     version = _version(line)
     yield table, (str(gid.number(version.id, kind)), moment_text(version.updated_at))
 
 
-def _is_erased(screen: Screen, customer_id: str | None, email: str | None) -> bool:
+def _is_erased(screen: "Screen", customer_id: str | None, email: str | None) -> bool:
     """Whether the shop has erased this person, by number or by address. Raises ValueError."""
     if customer_id and screen.is_erased_customer(gid.number(customer_id, "Customer")):
         return True
@@ -264,23 +264,24 @@ def _is_erased(screen: Screen, customer_id: str | None, email: str | None) -> bo
 
 
 _FORMATS: Final = {
-    ObjectType.CUSTOMER: Format((Kind("Customer", CUSTOMERS, _read_customer),)),
-    ObjectType.ORDER: Format(
+    "Customer": Format((Kind("Customer", CUSTOMERS, _read_customer),)),
+    "Order": Format(
         (Kind("Order", ORDERS, _read_order), Kind("LineItem", LINES, _read_line)), (REFUNDS,)
     ),
-    ObjectType.CHECKOUT: Format(
+    "AbandonedCheckout": Format(
         (
             Kind("AbandonedCheckout", CHECKOUTS, _read_checkout),
             Kind("AbandonedCheckoutLineItem", CHECKOUT_LINES, _read_checkout_line),
         )
     ),
-    ObjectType.PRODUCT: Format((Kind("Product", PRODUCTS, _read_product),)),
+    "Product": Format((Kind("Product", PRODUCTS, _read_product),)),
 }
 
 
-def format_of(object_type: ObjectType, purpose: BulkPurpose) -> Format:
-    if purpose is BulkPurpose.LOAD:
+def format_of(object_type: str, purpose: str) -> Format:
+    """By the values of ObjectType and BulkPurpose."""
+    if purpose == "load":
         return _FORMATS[object_type]
-    kind = object_type.value
+    kind = str(object_type)
     table = replace(VERSIONS, spelling=spellings.version_of(kind))
     return Format((Kind(kind, table, partial(_read_version, table=table, kind=kind)),))

@@ -8,10 +8,10 @@ import pickle
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final
 
-from core.ingestion.screen import Screen
-from core.models.enums import BulkPurpose, ObjectType
+if TYPE_CHECKING:  # at run time they would bring SQLAlchemy into every helper process
+    from core.ingestion.screen import Screen
 
 KEPT_OF_LINE: Final = 64 * 2**10
 _HEAD: Final = Struct("!BqI")
@@ -53,13 +53,13 @@ def read(pipe: IO[bytes]) -> Frame | None:
 
 @dataclass(frozen=True)
 class Job:
-    """What a helper must know. `tables`: name → table in the database."""
+    """What a helper must know, in plain values. `tables`: name → table in the database."""
 
     conninfo: str
-    object_type: ObjectType
-    purpose: BulkPurpose
+    object_type: str
+    purpose: str
     tables: dict[str, str]
-    screen: Screen | None
+    screen: "Screen | None"
 
     def frame(self) -> Frame:
         return Frame(FrameKind.JOB, content=pickle.dumps(self))

@@ -271,7 +271,7 @@ def moment_text(moment: datetime | None) -> str | None:
     if moment is None:
         return None
     check_moment(moment)
-    return moment.astimezone(UTC).isoformat()
+    return (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat()
 
 
 def flag_text(flag: bool | None) -> str | None:  # noqa: FBT001 - the value itself

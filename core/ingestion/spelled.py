@@ -13,7 +13,7 @@ a time on 29 February, an order with refunds — is left to the typed decoder
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import accumulate
 from typing import Final
 
 # A text without what COPY or UTF-8 would read otherwise: of JSON's escapes only those that
@@ -70,41 +70,58 @@ def object_of(**fields: str) -> str:
 
 @dataclass(frozen=True)
 class Spelling:
-    """One type's lines.
-
-    `kind`: the type in their ids. `pattern`: a whole line, one group for each of `columns`, in
-    their order.
+    """One type's lines: a `pattern` for a whole line, one group for each of `columns`, in their
+    order. The first is the object's number, which every line has.
     """
 
-    kind: str
     pattern: str
     columns: tuple[str, ...]
 
-    @cached_property
-    def start(self) -> bytes:
-        """How each line begins; no other type's does."""
-        return rb'{"id":"gid:\/\/shopify\/' + self.kind.encode() + rb"\/"
 
-    @cached_property
-    def _any_line(self) -> "re.Pattern[bytes]":
-        """Matches every line; the last group is the line itself where it is spelled otherwise."""
-        return re.compile(f"^(?:{self.pattern}|(.+))$".encode(), re.MULTILINE)
+class Lines:
+    """The lines of one file, which are of these spellings, read block by block."""
+
+    def __init__(self, spellings: Sequence[Spelling]) -> None:
+        patterns = "|".join(spelling.pattern for spelling in spellings)
+        self._any_line = re.compile(f"^(?:{patterns}|(.*))$".encode(), re.MULTILINE)
+        # One group more than there are columns: it is empty, so each row ends with a tab.
+        ends = list(accumulate(len(spelling.columns) for spelling in spellings))
+        self._slices = [
+            slice(end - len(spelling.columns), end + 1)
+            for spelling, end in zip(spellings, ends, strict=True)
+        ]
 
     def rows(
-        self, lines: Sequence[bytes], numbers: Sequence[bytes]
-    ) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
-        """COPY text of those lines that are spelled so, each without its end and with its number
-        as the last column; and the others with their numbers.
+        self, text: bytes, first_number: int
+    ) -> tuple[list[list[bytes]], list[tuple[int, bytes]]]:
+        """COPY text of the rows of each spelling, each with its line's number as the last column
+        and without its end; and the lines that are spelled otherwise, with their numbers.
+
+        `text` is UTF-8 and does not end with a newline.
         """
-        text = b"\n".join(lines)
-        if not is_text(text):
-            return [], list(zip(numbers, lines, strict=True))
-        found = list(zip(self._any_line.findall(text), numbers, strict=True))
-        # The last group of a row is empty, so its number follows the last tab.
-        rows = [_TAB.join(groups) + number for groups, number in found if not groups[-1]]
-        if len(rows) == len(found):
+        found = self._any_line.findall(text)
+        numbers = [b"%d" % number for number in range(first_number, first_number + len(found))]
+        rows = [
+            [
+                _TAB.join(groups[part]) + number
+                for groups, number in zip(found, numbers, strict=True)
+                if groups[part.start]
+            ]
+            for part in self._slices
+        ]
+        left = len(found) - sum(map(len, rows))
+        if not left:
             return rows, []
-        return rows, [(number, groups[-1]) for groups, number in found if groups[-1]]
+        others = [
+            (number, groups[-1]) for number, groups in enumerate(found, first_number) if groups[-1]
+        ]
+        if len(others) < left:  # an empty line matches with no group at all
+            others = [
+                (number, groups[-1])
+                for number, groups in enumerate(found, first_number)
+                if not any(groups[part.start] for part in self._slices)
+            ]
+        return rows, others
 
 
 _TAB: Final = b"\t"
@@ -116,8 +133,12 @@ def unescaped(block: bytes) -> bytes:
     Exact, because no text that matches has a tab, an escaped backslash or a bare quote inside, and
     an array is never the last column.
     """
-    block = block.replace(rb"\/", b"/").replace(rb"\u0026", b"&")
-    return block.replace(b"\t[]\t", b"\t{}\t").replace(b'\t["', b'\t{"').replace(b'"]\t', b'"}\t')
+    if b"\\" in block:
+        block = block.replace(rb"\/", b"/").replace(rb"\u0026", b"&")
+    if b"\t[" in block:
+        block = block.replace(b"\t[]\t", b"\t{}\t")
+        block = block.replace(b'\t["', b'\t{"').replace(b'"]\t', b'"}\t')
+    return block
 
 
 def is_text(content: bytes) -> bool:

@@ -30,7 +30,6 @@ from core.ingestion.spelled import (
 _MARKETING_STATE: Final = '"(SUBSCRIBED|NOT_SUBSCRIBED|PENDING|UNSUBSCRIBED|INVALID|REDACTED)"'
 
 CUSTOMER: Final = Spelling(
-    kind="Customer",
     pattern=object_of(
         id=key_of("Customer"),
         firstName=TEXT_OR_NULL,
@@ -58,7 +57,6 @@ CUSTOMER: Final = Spelling(
 )
 
 ORDER: Final = Spelling(
-    kind="Order",
     pattern=object_of(
         id=key_of("Order"),
         name=TEXT,
@@ -88,7 +86,6 @@ ORDER: Final = Spelling(
 )
 
 LINE: Final = Spelling(
-    kind="LineItem",
     pattern=object_of(
         id=key_of("LineItem"),
         title=TEXT,
@@ -107,7 +104,6 @@ LINE: Final = Spelling(
 )
 
 PRODUCT: Final = Spelling(
-    kind="Product",
     pattern=object_of(
         id=key_of("Product"),
         title=TEXT,
@@ -134,7 +130,6 @@ PRODUCT: Final = Spelling(
 def version_of(kind: str) -> Spelling:
     """A line of a comparison."""
     return Spelling(
-        kind=kind,
         pattern=object_of(id=key_of(kind), updatedAt=MOMENT),
         columns=("object_id", "updated_at"),
     )

@@ -4,12 +4,13 @@ from hypothesis import strategies as st
 
 from core.errors import PermanentError
 from core.ingestion import bulk_file
-from core.ingestion.bulk_file import BulkFile, lines_of
+from core.ingestion.bulk_file import BulkFile
 from tests.fixtures.loads import file_of
 
 
 def lines(file: BulkFile) -> list[bytes]:
-    return [line for block in file.blocks() for line in lines_of(block)]
+    found = [block.removesuffix(b"\n").split(b"\n") for block in file.blocks()]
+    return [line for block in found for line in block]
 
 
 @given(
