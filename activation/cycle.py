@@ -1,7 +1,7 @@
 """One activation run: everything that is due, for all shops, until nothing is.
 
-    privacy requests → stored events → refreshes and inbox retries → memberships and enrolment of
-    touched customers → due steps → freeze and send
+    privacy requests → stored events → refreshes and inbox retries → merged customers
+    → memberships and enrolment of touched customers → due steps → freeze and send → write back
 
 Privacy requests and events come first: one of them may forbid a mail that is about to leave.
 
@@ -22,12 +22,14 @@ from activation.automation.enrollment import EnrolmentReport, enrol
 from activation.automation.steps import run_due_steps
 from activation.events import match_stored
 from activation.memberships import apply_membership_changes, clear_touched, read_touched
+from activation.merges import apply_merges
 from activation.outbox.batches import BATCH_SIZE, LEASE
 from activation.outbox.sending import send_due
 from activation.outbox.worker import Outbox
 from activation.privacy.work import Privacy, work_due
 from activation.provider import Provider
 from activation.work import seconds_until_next
+from activation.writer import write_due
 from core.clock import Clock
 from core.database import SessionFactory, session_scope
 from core.errors import PermanentError, TransientError
@@ -83,6 +85,7 @@ class CycleReport:
     passes: int = 0
     webhooks_applied: int = 0
     objects_refreshed: int = 0
+    merges_applied: int = 0
     memberships_opened: int = 0
     memberships_closed: int = 0
     enrolled: int = 0
@@ -91,6 +94,7 @@ class CycleReport:
     messages_queued: int = 0
     messages_skipped: int = 0
     messages_deferred: int = 0
+    write_backs_done: int = 0
     requests: int = 0
     mails_accepted: int = 0
     mails_failed: int = 0
@@ -169,12 +173,13 @@ class _Run:
 
     def _shop(self, shop: Shop, clock: Clock) -> int:
         shop_id = shop.shop_id
-        moved = 0
+        moved = self._stage("merges", shop_id, lambda: self._merges(shop_id, clock))
         if shop.baseline_at is not None and shop.first_sync_completed_at is not None:
             moved += self._stage("touched", shop_id, lambda: self._touched(shop_id, clock))
             moved += self._stage("enrol", shop_id, lambda: self._sweep(shop_id, clock))
         moved += self._stage("steps", shop_id, lambda: self._steps(shop_id, clock))
-        return moved + self._stage("send", shop_id, lambda: self._send(shop_id, clock))
+        moved += self._stage("send", shop_id, lambda: self._send(shop_id, clock))
+        return moved + self._stage("write_back", shop_id, lambda: self._write_back(shop_id))
 
     def _stage(self, stage: str, shop_id: int | None, work: Callable[[], int]) -> int:
         """Run one stage; a failure is noted and the stage left alone for the rest of this run."""
@@ -237,6 +242,12 @@ class _Run:
         )
         self._report.webhooks_applied += done.applied
         return done.applied
+
+    def _merges(self, shop_id: int, clock: Clock) -> int:
+        with session_scope(self._cycle.factory) as session:
+            applied = apply_merges(session, shop_id, now=clock.now())
+        self._report.merges_applied += applied
+        return applied
 
     def _touched(self, shop_id: int, clock: Clock) -> int:
         """Memberships and enrolment of customers whose orders changed, a chunk per transaction."""
@@ -311,6 +322,21 @@ class _Run:
             self._report.messages_queued += done.queued
             self._report.messages_skipped += done.skipped
             self._report.exited += done.exited
+        return moved
+
+    def _write_back(self, shop_id: int) -> int:
+        moved = 0
+        while not self._is_over():
+            done = write_due(
+                self._cycle.factory, self._cycle.client_of, shop_id, clock=self._cycle.clock
+            )
+            moved += done.written + done.superseded + done.failed
+            self._report.write_backs_done += done.written
+            if done.problem is not None:
+                self._note("write_back", shop_id, done.problem)
+                break
+            if not done.written + done.superseded + done.failed:
+                break
         return moved
 
     def _send(self, shop_id: int, clock: Clock) -> int:

@@ -44,8 +44,8 @@ SELECT
         FROM raw_shopify.customer_merges AS merges
         WHERE
             merges.shop_id = :shop_id
-            AND merges.deleted_customer_id = subject.customer_id
             AND merges.applied_at IS NULL
+            AND subject.customer_id IN (merges.deleted_customer_id, merges.kept_customer_id)
     ) AS customer_is_merging,
     customers.email,
     customers.has_valid_email,

@@ -14,6 +14,7 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from activation.writeback import Occasion, after_undo, after_unsubscribe
 from core.secrets import derived_key
 from core.settings import Settings
 
@@ -22,9 +23,9 @@ PURPOSE: Final = "unsubscribe-token"
 SIGNATURE_BYTES: Final = 16
 
 SUPPRESS = text("""
--- Changes crm.suppressions: the address that message went to. After an undo it holds anew. The
--- latest unsubscribe counts, because who subscribed at the shop after an earlier one may leave
--- again; of the other reasons the first stands. Primary keys.
+-- Returns the address, if anything changed. Changes crm.suppressions: where that message went to.
+-- After an undo it holds anew. The latest unsubscribe counts, because who subscribed at the shop
+-- after an earlier one may leave again; of the other reasons the first stands. Primary keys.
 INSERT INTO crm.suppressions AS suppression (
     shop_id, email_normalized, reason, message_id, suppressed_at
 )
@@ -45,10 +46,11 @@ ON CONFLICT (shop_id, email_normalized, reason) DO UPDATE
             suppression.reason = 'unsubscribed'
             AND suppression.suppressed_at < excluded.suppressed_at
         )
+RETURNING suppression.email_normalized
 """)
 
 LIFT = text("""
--- Changes crm.suppressions: this address may be written to again. Primary keys.
+-- Returns the address. Changes crm.suppressions: it may be written to again. Primary keys.
 UPDATE crm.suppressions
 SET lifted_at = :now
 FROM crm.messages
@@ -59,6 +61,7 @@ WHERE
     AND suppressions.email_normalized = lower(btrim(messages.email))
     AND suppressions.reason = 'unsubscribed'
     AND suppressions.lifted_at IS NULL
+RETURNING suppressions.email_normalized
 """)
 
 READ_SUBSCRIBER = text("""
@@ -148,21 +151,30 @@ def find_subscriber(session: Session, recipient: Recipient) -> Subscriber | None
 
 
 def unsubscribe(session: Session, recipient: Recipient, *, now: datetime) -> None:
-    """No marketing mail to this address from this shop any more. `now` is business time."""
-    suppress(session, recipient, reason="unsubscribed", now=now)
+    """No marketing mail to this address from this shop any more, and Shopify is told so.
+
+    `now` is business time.
+    """
+    email = suppress(session, recipient, reason="unsubscribed", now=now)
+    if email is not None:
+        name = f"unsubscribe/{recipient.message_id}/{now.isoformat()}"
+        after_unsubscribe(session, Occasion(recipient.shop_id, name, now), email)
 
 
 def undo(session: Session, recipient: Recipient, *, now: datetime) -> None:
     """The recipient changed their mind; lifts nothing but their own unsubscribe."""
-    session.execute(
+    email: str | None = session.execute(
         LIFT,
         {"shop_id": recipient.shop_id, "message_id": recipient.message_id, "now": now},
-    )
+    ).scalar_one_or_none()
+    if email is not None:
+        name = f"undo/{recipient.message_id}/{now.isoformat()}"
+        after_undo(session, Occasion(recipient.shop_id, name, now), email)
 
 
-def suppress(session: Session, recipient: Recipient, *, reason: str, now: datetime) -> None:
-    """`reason` is a value of SuppressionReason."""
-    session.execute(
+def suppress(session: Session, recipient: Recipient, *, reason: str, now: datetime) -> str | None:
+    """`reason` is a value of SuppressionReason. Returns the address if this changed anything."""
+    email: str | None = session.execute(
         SUPPRESS,
         {
             "shop_id": recipient.shop_id,
@@ -170,7 +182,8 @@ def suppress(session: Session, recipient: Recipient, *, reason: str, now: dateti
             "reason": reason,
             "now": now,
         },
-    )
+    ).scalar_one_or_none()
+    return email
 
 
 def _sign(settings: Settings, signed: str) -> bytes:

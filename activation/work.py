@@ -11,7 +11,8 @@ from activation.outbox.outage import IS_SILENT
 ORDERS_DUE = text(f"""
 -- Returns whether orders, webhooks, refreshes, events or privacy requests wait to be worked on.
 -- Changes nothing. Indexes ix_customer_statistics__touched, ix_webhook_inbox__due,
--- ix_refresh_requests__due, ix_delivery_events__unmatched, ix_privacy_requests__due.
+-- ix_refresh_requests__due, ix_delivery_events__unmatched, ix_privacy_requests__due,
+-- ix_customer_merges__open, ix_write_backs__due.
 SELECT
     EXISTS (
         SELECT 1
@@ -25,6 +26,12 @@ SELECT
                 FROM raw_shopify.customer_statistics AS statistics
                 WHERE statistics.shop_id = shops.shop_id AND statistics.touched_at IS NOT NULL
             )
+    )
+    OR EXISTS (
+        SELECT 1
+        FROM raw_shopify.customer_merges AS merges
+        INNER JOIN crm.shops ON merges.shop_id = shops.shop_id
+        WHERE merges.applied_at IS NULL AND shops.uninstalled_at IS NULL
     )
     OR EXISTS (
         SELECT 1
@@ -42,6 +49,15 @@ SELECT
         SELECT 1
         FROM crm.delivery_events AS events
         WHERE events.state = 'stored' AND {IS_MATCHABLE}
+    )
+    OR EXISTS (
+        SELECT 1
+        FROM crm.write_backs
+        INNER JOIN crm.shops ON write_backs.shop_id = shops.shop_id
+        WHERE
+            write_backs.state = 'queued'
+            AND write_backs.next_attempt_at <= clock_timestamp()
+            AND shops.uninstalled_at IS NULL
     )
     OR EXISTS (
         SELECT 1
@@ -132,6 +148,12 @@ SELECT
                 SELECT min(privacy_requests.next_attempt_at - clock_timestamp())
                 FROM crm.privacy_requests
                 WHERE privacy_requests.state = 'pending'
+            ),
+            (
+                SELECT min(write_backs.next_attempt_at - clock_timestamp())
+                FROM crm.write_backs
+                INNER JOIN crm.shops ON write_backs.shop_id = shops.shop_id
+                WHERE write_backs.state = 'queued' AND shops.uninstalled_at IS NULL
             )
         )
     ) AS double precision)

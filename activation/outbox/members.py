@@ -9,9 +9,10 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from activation.dedupe import is_displaced
 from activation.eligibility import Decision, Defer, Skip, Subject, decide_all
 from activation.refreshes import request_refreshes
-from core.models.enums import DeferReason, MessageState
+from core.models.enums import DeferReason, MessageState, SkipReason
 
 _COLUMNS = """
     messages.message_id,
@@ -23,6 +24,7 @@ _COLUMNS = """
     messages.due_at,
     messages.expires_at,
     messages.defer_reason,
+    messages.dedupe_key,
     enrollments.order_id
 FROM crm.messages
 LEFT JOIN crm.enrollments
@@ -98,6 +100,7 @@ class Member:
     due_at: datetime
     expires_at: datetime
     defer_reason: DeferReason | None
+    dedupe_key: str
     order_id: int | None
 
 
@@ -129,6 +132,8 @@ def judge(
     """Eligibility of each member now; asks Shopify where consent is unknown."""
     subjects = [_subject(member) for member in members]
     decisions = decide_all(session, shop_id, subjects, secret_key=secret_key, now=now)
+    displaced = [each.message_id for each in members if is_displaced(each.dedupe_key)]
+    decisions |= dict.fromkeys(displaced, Skip(SkipReason.EXITED))
     request_refreshes(
         session,
         shop_id,

@@ -64,6 +64,7 @@ HOLDINGS: Final = (
             "customer_id",
             "email",
             "email_normalized",
+            "has_valid_email",
             "first_name",
             "last_name",
             "phone",
@@ -118,7 +119,7 @@ HOLDINGS: Final = (
     ),
     Holding(
         "raw_shopify.refresh_requests",
-        ("object_id",),
+        ("object_id", "error"),
         f"object_type = 'Customer' AND object_id = {_CUSTOMERS}",
         _deleted("raw_shopify.refresh_requests"),
     ),

@@ -5,19 +5,23 @@ of its customers hang on it: should the shop come back, none of them is mailed o
 people who could log in stay, and so do the receipts.
 """
 
+import re
 from datetime import datetime
 from typing import Final
 
+import orjson
+from pydantic import SecretStr
 from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 
 from activation.privacy.built import built_tables
 from activation.privacy.erase import keep_hashes
-from core.ingestion.screen import ErasureHasher
+from core.ingestion.screen import ErasureHasher, Screen
 from core.models import Base, Shop
 
 CHUNK: Final = 5000
 KEPT: Final = frozenset({"crm.shops", "crm.shop_members", "crm.privacy_requests"})
+ADDRESS: Final = re.compile(r"[^\s\"<>,;:\\]+@[^\s\"<>,;:\\]+")
 SHELL: Final = "Erased shop"
 
 NEXT_CUSTOMERS = text("""
@@ -49,6 +53,38 @@ DELETE FROM crm.delivery_events
 WHERE
     message_id IS NULL
     AND body #>> '{data,tags,shop_id}' = CAST(CAST(:shop_id AS integer) AS text)
+RETURNING 1
+""")
+
+READ_NOBODYS_EVENTS = text("""
+-- Returns events without message and shop. Changes nothing. Reads all events without a message.
+SELECT provider, event_id, body
+FROM crm.delivery_events
+WHERE
+    message_id IS NULL
+    AND body <> '{}'
+    AND body #>> '{data,tags,shop_id}' IS NULL
+""")
+
+EMPTY_EVENT = text("""
+-- Changes crm.delivery_events: only that it came stays. Primary key.
+UPDATE crm.delivery_events
+SET body = '{}', error = NULL
+WHERE provider = :provider AND event_id = :event_id
+""")
+
+ERASE_REQUESTS = text("""
+-- Returns a row for each request emptied. Changes crm.privacy_requests: of all others of the shop
+-- only the receipts stay; what was not answered never will be. Primary key.
+UPDATE crm.privacy_requests
+SET
+    subject = NULL,
+    export = NULL,
+    error = NULL,
+    finished_at = coalesce(finished_at, :now),
+    next_attempt_at = NULL,
+    state = CASE WHEN state = 'pending' THEN 'completed' ELSE state END
+WHERE shop_id = :shop_id AND privacy_request_id <> :request_id
 RETURNING 1
 """)
 
@@ -102,10 +138,15 @@ def erase_table(session: Session, shop_id: int, table: str) -> int:
     return deleted
 
 
-def erase_rest(session: Session, shop_id: int) -> dict[str, int]:
+def erase_rest(
+    session: Session, shop_id: int, *, secret_key: SecretStr, request_id: int, now: datetime
+) -> dict[str, int]:
     """What hangs on no key of the shop, and what makes the shop's row more than a shell."""
+    events = len(session.execute(ERASE_EVENTS, {"shop_id": shop_id}).all())
+    events += _empty_nobodys_events(session, shop_id, secret_key)
+    session.execute(ERASE_REQUESTS, {"shop_id": shop_id, "request_id": request_id, "now": now})
     counts = {
-        "crm.delivery_events": len(session.execute(ERASE_EVENTS, {"shop_id": shop_id}).all()),
+        "crm.delivery_events": events,
         "crm.suppressions": len(session.execute(ERASE_SUPPRESSIONS, {"shop_id": shop_id}).all()),
     }
     for table in built_tables(session, having="shop_id"):
@@ -132,3 +173,15 @@ def erase_rest(session: Session, shop_id: int) -> dict[str, int]:
         )
     )
     return counts
+
+
+def _empty_nobodys_events(session: Session, shop_id: int, secret_key: SecretStr) -> int:
+    """Events that name no shop, but an address that was this one's customer's."""
+    emptied = 0
+    for row in session.execute(READ_NOBODYS_EVENTS).all():
+        addresses = set(ADDRESS.findall(orjson.dumps(row.body).decode()))
+        screen = Screen.load_for(session, shop_id, secret_key, emails=addresses)
+        if screen is not None and any(map(screen.is_erased_email, addresses)):
+            session.execute(EMPTY_EVENT, {"provider": row.provider, "event_id": row.event_id})
+            emptied += 1
+    return emptied

@@ -282,7 +282,15 @@ class _Work:
             self._privacy.checkpoint("table_erased")
         now = self._now()
         with session_scope(self._factory) as session:
-            rows.update(shop.erase_rest(session, self._shop_id))
+            rows.update(
+                shop.erase_rest(
+                    session,
+                    self._shop_id,
+                    secret_key=self._privacy.settings.secret_key,
+                    request_id=self._request.request_id,
+                    now=now,
+                )
+            )
             self._finish_erasure(session, rows, now=now)
         self._privacy.checkpoint("erased")
 

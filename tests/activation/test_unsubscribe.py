@@ -22,6 +22,7 @@ from core.database import session_scope
 from core.models import Suppression
 from core.models.enums import ConsentState, SkipReason
 from core.settings import Settings
+from tests.activation.admin import FakeAdmin
 from tests.activation.world import World
 
 SETTINGS = Settings.model_construct(secret_key=SecretStr("0123456789abcdef0123456789abcdef"))
@@ -59,6 +60,8 @@ def test_a_token_of_another_key_message_or_version_is_none() -> None:
 @pytest.fixture
 def recipient(world: World) -> Recipient:
     """Read from the header of a mail that was really sent."""
+    admin = FakeAdmin(world.clock)
+    world.client_of = lambda _: admin
     world.buyers([1])
     world.run_cleanly()
     [mail] = world.provider.accepted

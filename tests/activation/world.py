@@ -47,6 +47,7 @@ class World:
     shop_id: int = 0
     next_order: int = 5000
     naps: list[float] = field(default_factory=list)
+    client_of: Callable[[int], Any] = no_shopify
 
     @property
     def now(self) -> datetime:
@@ -184,7 +185,7 @@ class World:
                 "settings": self.settings,
                 "clock": self.clock,
                 "provider": self.provider,
-                "client_of": no_shopify,
+                "client_of": self.client_of,
                 "run_id": "run-1",
                 "stop": lambda: False,
                 "sleep": self.naps.append,
