@@ -1,20 +1,20 @@
 """The `ecomcrm` command."""
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import typer
 
 from core.errors import EcomCRMError, PermanentError
 from core.paths import PROJECT_ROOT
-from ops import commands
-from ops.config_file import read_env_file
+from ops import commands, shopify_cli
 from ops.progress import Progress
+from ops.shopify_cli import AsJson, Shop
+from ops.shopify_cli import environ as _environ
+from ops.shopify_cli import print_json as _print_json
 
 app = typer.Typer(
     help="EcomCRM: Shopify in, RFM segments, flows, and mail that leaves exactly once.",
@@ -32,7 +32,6 @@ app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(flows_app, name="flows")
 app.add_typer(setup_app, name="setup")
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON line on stdout.")]
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return when all is up.")]
 Data = Annotated[
     Path | None,
@@ -40,7 +39,6 @@ Data = Annotated[
 ]
 
 
-Shop = Annotated[str | None, typer.Option(help="Domain; default: every shop.")]
 Flow = Annotated[str, typer.Argument(help="Its key, such as welcome.")]
 
 
@@ -95,10 +93,16 @@ def sync(
     *,
     shop: Shop = None,
     full: Annotated[bool, typer.Option("--full", help="Everything, not only changes.")] = False,
+    incremental: Annotated[
+        bool, typer.Option("--incremental", help="Only changes, even if nothing was read yet.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Read customers and orders from Shopify, through Dagster."""
-    report = commands.sync(_environ(), Progress(), shop=shop, full=full)
+    if full and incremental:
+        raise PermanentError("Either --full or --incremental.")
+    kind: Literal["auto", "full", "incremental"] = "incremental" if incremental else "auto"
+    report = commands.sync(_environ(), Progress(), shop=shop, kind="full" if full else kind)
     if as_json:
         _print_json(report)
 
@@ -109,6 +113,9 @@ def rfm(*, as_json: AsJson = False) -> None:
     report = commands.rfm(_environ(), Progress())
     if as_json:
         _print_json(report)
+
+
+shopify_cli.add_to(app)
 
 
 @db_app.command("url")
@@ -219,11 +226,6 @@ def setup_owner(
         print(f"{report['email']} can log in already; --new-password gives them a new password.")
 
 
-def _environ() -> Mapping[str, str]:
-    """The environment, over the project's .env."""
-    return read_env_file(PROJECT_ROOT / ".env") | dict(os.environ)
-
-
 def _run_sandbox(command: str, arguments: list[str]) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "sandbox", command, *arguments],
@@ -232,10 +234,6 @@ def _run_sandbox(command: str, arguments: list[str]) -> None:
     )
     if result.returncode:
         raise typer.Exit(result.returncode)
-
-
-def _print_json(report: Mapping[str, Any]) -> None:
-    print(json.dumps(report))
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from core.errors import PermanentError
 from ops import flows, shops
@@ -41,7 +41,7 @@ def demo(
     detach: bool,
     new_password: bool,
 ) -> None:
-    home = _made_home(environ)
+    home = made_home(environ)
     with home.lock(), stoppable():
         stack = Stack(open_demo_world(home, environ, progress), progress)
 
@@ -55,7 +55,7 @@ def demo(
 
 
 def up(environ: Environ, progress: Progress, *, detach: bool) -> None:
-    home = _made_home(environ)
+    home = made_home(environ)
     with home.lock(), stoppable():
         world = open_production_world(home, environ, progress)
         stack = Stack(world, progress)
@@ -133,17 +133,21 @@ def smoke(
     return run_smoke(environ, progress, data=data)
 
 
-def sync(environ: Environ, progress: Progress, *, shop: str | None, full: bool) -> dict[str, Any]:
-    world = _world(environ)
+def sync(
+    environ: Environ,
+    progress: Progress,
+    *,
+    shop: str | None,
+    kind: Literal["auto", "full", "incremental"],
+) -> dict[str, Any]:
+    world = world_of(environ)
     started = time.monotonic()
     with (
         shops.database(world.settings) as factory,
         DagsterApi(world.address(Service.DAGSTER)) as dagster,
     ):
         results = [
-            shops.sync_shop(
-                dagster, factory, domain, kind="full" if full else "auto", progress=progress
-            )
+            shops.sync_shop(dagster, factory, domain, kind=kind, progress=progress)
             for domain in shops.connected_shops(factory, shop)
         ]
     for result in results:
@@ -158,7 +162,7 @@ def sync(environ: Environ, progress: Progress, *, shop: str | None, full: bool) 
 
 
 def rfm(environ: Environ, progress: Progress) -> dict[str, Any]:
-    world = _world(environ)
+    world = world_of(environ)
     with (
         shops.database(world.settings) as factory,
         DagsterApi(world.address(Service.DAGSTER)) as dagster,
@@ -171,30 +175,30 @@ def rfm(environ: Environ, progress: Progress) -> dict[str, Any]:
 
 
 def flow_list(environ: Environ, *, shop: str | None) -> list[dict[str, Any]]:
-    with shops.database(_world(environ).settings) as factory:
+    with shops.database(world_of(environ).settings) as factory:
         return [flow.as_json() for flow in flows.flows_of(factory, shop)]
 
 
 def flow_on(environ: Environ, *, flow: str, shop: str | None, delay_minutes: float | None) -> None:
     delay = None if delay_minutes is None else timedelta(minutes=delay_minutes)
-    with shops.database(_world(environ).settings) as factory:
+    with shops.database(world_of(environ).settings) as factory:
         flows.turn_on(factory, flow, shop=shop, delay=delay)
 
 
 def flow_off(environ: Environ, *, flow: str, shop: str | None) -> None:
-    with shops.database(_world(environ).settings) as factory:
+    with shops.database(world_of(environ).settings) as factory:
         flows.turn_off(factory, flow, shop=shop)
 
 
 def database_url(environ: Environ, *, read_only: bool) -> str:
-    world = _world(environ)
+    world = world_of(environ)
     return world.read_only_url if read_only else world.database_url
 
 
 def sandbox_load(
     environ: Environ, progress: Progress, *, folder: Path, replace: bool
 ) -> dict[str, Any]:
-    world = _world(environ)
+    world = world_of(environ)
     if world.kind is not HomeKind.DEMO:
         raise PermanentError("Only a demo has a sandbox.")
     domain = shop_domain(folder)
@@ -208,7 +212,7 @@ def sandbox_load(
 
 def owner(environ: Environ, *, email: str, shop: str | None, replace: bool) -> dict[str, Any]:
     """Make a person owner of a shop, of all shops by default."""
-    world = _world(environ)
+    world = world_of(environ)
     with shops.database(world.settings) as factory:
         shop_ids = shops.connected_shops(factory, shop)
         made = [
@@ -219,7 +223,7 @@ def owner(environ: Environ, *, email: str, shop: str | None, replace: bool) -> d
 
 
 def fetch_schema(environ: Environ) -> Path:
-    home = _made_home(environ)
+    home = made_home(environ)
     ensure_schema_files(home.shopify)
     return home.shopify / FILE_NAME
 
@@ -250,7 +254,7 @@ def _run(stack: Stack, progress: Progress, start: Callable[[], None], *, detach:
         progress.say("Stopped")
 
 
-def _made_home(environ: Environ) -> Home:
+def made_home(environ: Environ) -> Home:
     home = Home(home_path(environ))
     try:
         home.create()
@@ -262,7 +266,7 @@ def _made_home(environ: Environ) -> Home:
     return home
 
 
-def _world(environ: Environ) -> World:
+def world_of(environ: Environ) -> World:
     home = Home(home_path(environ))
     if not home.config_file.exists() or known_kind(home) is None:
         raise PermanentError(

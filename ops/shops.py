@@ -1,23 +1,31 @@
 """Shops as seen by the command: connecting one to the product, syncing, scoring."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import SecretStr
 from sqlalchemy import select, text
+from sqlalchemy.orm import Session
 
 from activation.automation.presets import seed_presets
 from core.clock import SystemClock
 from core.database import SessionFactory, make_session_factory, session_scope
 from core.errors import EcomCRMError, PermanentError
-from core.models import Shop, SyncRun
-from core.models.enums import Segment
+from core.ingestion.requests import finish_for_run, mark_launched
+from core.models import Shop, SyncRequest, SyncRun
+from core.models.enums import Segment, SyncKind
 from core.settings import Settings
 from core.shopify.client import ShopifyClient
-from core.shops import all_shops, client_for, connect_shop, installed_shops
+from core.shops import (
+    all_shops,
+    client_for,
+    connect_shop,
+    installed_shops,
+    shop_by_domain,
+)
 from core.subscriptions import check_subscriptions, receiver_address
 from ops.dagster_api import DagsterApi, JobRun
 from ops.databases import open_engine
@@ -25,6 +33,7 @@ from ops.progress import Progress
 
 PLATFORM: Final = "platform"
 SYNC_JOB: Final = "sync_shop"
+RECONCILE_JOB: Final = "reconcile_shop"
 SCORE_JOB: Final = "score_customers"
 _SHOPS: Final = "shops"
 _SYNC_SECONDS: Final = 6 * 3600.0
@@ -145,19 +154,25 @@ def sync_shop(
     factory: SessionFactory,
     domain: str,
     *,
-    kind: Literal["auto", "full"],
+    kind: Literal["auto", "full", "incremental"],
     progress: Progress,
 ) -> SyncResult:
     """Sync one shop through Dagster and wait for it. PermanentError with the reason if it fails."""
     started = time.monotonic()
-    dagster.add_partition(_SHOPS, domain, location=PLATFORM)
     run_config = {"ops": {"shopify_raw": {"config": {"kind": kind}}}}
-    run_id = dagster.launch(SYNC_JOB, location=PLATFORM, partition=domain, run_config=run_config)
 
-    def watch(status: str) -> None:
+    def tell(run_id: str, status: str) -> None:
         progress.say_if_new(f"Sync of {domain}: {_live_counts(factory, run_id) or status.lower()}")
 
-    _succeed(dagster.wait(run_id, seconds=_SYNC_SECONDS, watch=watch), f"Sync of {domain}")
+    run_id = _do(
+        dagster,
+        factory,
+        SYNC_JOB,
+        domain,
+        kind=_kind(factory, domain, kind),
+        run_config=run_config,
+        tell=tell,
+    )
     with session_scope(factory) as session:
         run = session.scalars(select(SyncRun).where(SyncRun.run_id == run_id)).one()
         return SyncResult(
@@ -169,6 +184,71 @@ def sync_shop(
             rejected=run.lines_rejected,
             seconds=round(time.monotonic() - started, 3),
         )
+
+
+def reconcile_shop(
+    dagster: DagsterApi, factory: SessionFactory, domain: str, *, progress: Progress
+) -> dict[str, Any]:
+    """Compare one shop with Shopify through Dagster; returns what was found, by type."""
+
+    def tell(_run_id: str, status: str) -> None:
+        progress.say_if_new(f"Comparison of {domain}: {status.lower()}")
+
+    run_id = _do(dagster, factory, RECONCILE_JOB, domain, kind=SyncKind.RECONCILE, tell=tell)
+    with session_scope(factory) as session:
+        run = session.scalars(select(SyncRun).where(SyncRun.run_id == run_id)).one()
+        return {"shop": domain, **(run.report or {})}
+
+
+def _do(
+    dagster: DagsterApi,
+    factory: SessionFactory,
+    job: str,
+    domain: str,
+    *,
+    kind: SyncKind,
+    tell: Callable[[str, str], None],
+    run_config: Mapping[str, Any] | None = None,
+) -> str:
+    """Run a job for one shop and wait; returns the run's id. PermanentError if it fails.
+
+    Started here, not left to the sensor that starts what pages ask for: whoever types a command
+    watches, and it works without the daemon. The request is written all the same, so that the
+    pages show who asked, and ends even if this command is killed.
+    """
+    dagster.add_partition(_SHOPS, domain, location=PLATFORM)
+    run_id = dagster.launch(job, location=PLATFORM, partition=domain, run_config=run_config)
+    _note_request(factory, domain, kind, run_id)
+    run = dagster.wait(run_id, seconds=_SYNC_SECONDS, watch=lambda status: tell(run_id, status))
+    with session_scope(factory) as session:
+        error = None if run.status == "SUCCESS" else _why(session, run)
+        finish_for_run(session, run_id, error=error)
+    _succeed(run, f"{'Comparison' if kind is SyncKind.RECONCILE else 'Sync'} of {domain}")
+    return run_id
+
+
+def _note_request(factory: SessionFactory, domain: str, kind: SyncKind, run_id: str) -> None:
+    now = SystemClock().now()
+    with session_scope(factory) as session:
+        shop = shop_by_domain(session, domain)
+        if shop is None:
+            raise PermanentError(f"No shop {domain} is connected.")
+        request = SyncRequest(shop_id=shop.shop_id, kind=kind, requested_by="cli", requested_at=now)
+        session.add(request)
+        mark_launched(session, request, run_id)
+
+
+def _why(session: Session, run: JobRun) -> str:
+    """The words of the sync itself, which are for people; Dagster's are for developers."""
+    error = session.scalar(select(SyncRun.error).where(SyncRun.run_id == run.run_id))
+    return error or f"The run ended as {run.status.lower()}."
+
+
+def _kind(factory: SessionFactory, domain: str, kind: str) -> SyncKind:
+    """What `auto` comes to."""
+    if kind == "auto":
+        return SyncKind.FULL if needs_first_sync(factory, domain) else SyncKind.INCREMENTAL
+    return SyncKind(kind)
 
 
 def score_customers(dagster: DagsterApi, *, progress: Progress) -> float:

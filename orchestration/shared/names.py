@@ -10,14 +10,28 @@ INGESTION: Final = "ingestion"
 TRANSFORMATION: Final = "transformation"
 SEGMENTATION: Final = "segmentation"
 DELIVERY: Final = "delivery"
+MAINTENANCE: Final = "maintenance"
 
 RAW_CUSTOMERS: Final = dg.AssetKey(["raw_shopify", "customers"])
 RAW_ORDERS: Final = dg.AssetKey(["raw_shopify", "orders"])
 RAW_ORDER_LINES: Final = dg.AssetKey(["raw_shopify", "order_lines"])
+RAW_REFUNDS: Final = dg.AssetKey(["raw_shopify", "refunds"])
+RAW_CHECKOUTS: Final = dg.AssetKey(["raw_shopify", "checkouts"])
+RAW_PRODUCTS: Final = dg.AssetKey(["raw_shopify", "products"])
 RAW_STATISTICS: Final = dg.AssetKey(["raw_shopify", "customer_statistics"])
+RECONCILIATION: Final = dg.AssetKey(["raw_shopify", "reconciliation"])
+STATISTICS_REPAIR: Final = dg.AssetKey(["raw_shopify", "statistics_repair"])
+WEBHOOK_SUBSCRIPTIONS: Final = dg.AssetKey(["shopify", "webhook_subscriptions"])
+RETENTION: Final = dg.AssetKey(["crm", "retention"])
 CUSTOMER_SEGMENTS: Final = dg.AssetKey(["marts", "customer_segments"])
 SEGMENT_MEMBERSHIPS: Final = dg.AssetKey(["crm", "segment_memberships"])
 ENROLLMENTS: Final = dg.AssetKey(["crm", "enrollments"])
 MESSAGES: Final = dg.AssetKey(["crm", "messages"])
 
+# On a run that a person asked for: which sync request, as `shop_id/sync_request_id`.
+REQUEST_TAG: Final = "ecomcrm/sync_request"
+
+SHOPS_PARTITIONS: Final = "shops"
+SYNC_JOB: Final = "sync_shop"
+RECONCILE_JOB: Final = "reconcile_shop"
 ACTIVATION_JOB: Final = "run_activation"

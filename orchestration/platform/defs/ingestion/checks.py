@@ -4,8 +4,9 @@ import dagster as dg
 
 from core.database import session_scope
 from core.ingestion.statistics import mismatches
-from core.shops import all_shops
-from orchestration.shared.names import RAW_STATISTICS
+from core.ingestion.status import sync_status
+from core.shops import all_shops, business_clock, installed_shops
+from orchestration.shared.names import RAW_ORDERS, RAW_STATISTICS
 from orchestration.shared.runtime import Runtime
 
 
@@ -20,4 +21,28 @@ def statistics_equal_orders(runtime: Runtime) -> dg.AssetCheckResult:
         passed=not any(wrong.values()),
         severity=dg.AssetCheckSeverity.ERROR,
         metadata={"customers_with_wrong_statistics": sum(wrong.values()), "by_shop": wrong},
+    )
+
+
+@dg.asset_check(
+    asset=RAW_ORDERS,
+    description="A sync of every connected shop has completed in the last 24 hours.",
+)
+def synced_within_a_day(runtime: Runtime) -> dg.AssetCheckResult:
+    with session_scope(runtime.factory) as session:
+        statuses = {
+            shop.domain: sync_status(
+                session, shop.shop_id, now=business_clock(shop, runtime.clock).now()
+            )
+            for shop in installed_shops(session)
+        }
+    hours = {
+        domain: round(status.age.total_seconds() / 3600, 1) if status.age else None
+        for domain, status in statuses.items()
+    }
+    overdue = [domain for domain, status in statuses.items() if status.is_stale]
+    return dg.AssetCheckResult(
+        passed=not overdue,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"overdue_shops": len(overdue), "overdue": overdue, "hours_since_sync": hours},
     )
