@@ -78,6 +78,10 @@ class Settings(BaseModel):
     resend_base_url: HttpUrl = Field("https://api.resend.com", alias="ECOMCRM_RESEND_BASE_URL")
     resend_webhook_secret: SecretStr | None = Field(None, alias="ECOMCRM_RESEND_WEBHOOK_SECRET")
 
+    ingest_processes: Annotated[int, Field(ge=1, le=16)] = Field(
+        1, alias="ECOMCRM_INGEST_PROCESSES"
+    )
+
     dagster_url: HttpUrl = Field("http://127.0.0.1:3400", alias="ECOMCRM_DAGSTER_URL")
 
     @property
