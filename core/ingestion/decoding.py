@@ -184,6 +184,7 @@ class Decoder:
 
     def _typed(self, line: bytes, number: int, rows: dict[Table, list[bytes]]) -> None:
         try:
+            line.decode()  # msgspec does not look into what we did not select
             found = self.format.kind_of(line).read(line, self.screen)
             made = [(table, table.line(row, number)) for table, row in found]
         except UNREADABLE as error:
