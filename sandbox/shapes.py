@@ -1,7 +1,8 @@
 """The fields of Shopify's objects that the sandbox keeps, and what makes a line of a folder good.
 
-A stored object has every field named here, so a field that is missing from it is one that the
-sandbox does not stand in for.
+A stored object has every field named here, in this order, and no other: a field that is missing
+from it is one that the sandbox does not stand in for, and where all of them are asked for the
+stored text is the answer.
 """
 
 import re

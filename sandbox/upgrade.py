@@ -1,7 +1,15 @@
 """Brings the file of an earlier sandbox up to date; a new file is left to the schema."""
 
 import sqlite3
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
+import orjson
+
+from sandbox.shapes import good_customer, good_order
+
+Body = dict[str, Any]
 _SPENT = (
     "spent integer generated always as (cast(round(1000 *"
     " (cast(body as text) ->> '$.currentTotalPriceSet.shopMoney.amount')) as integer)) virtual"
@@ -20,17 +28,7 @@ _ADDED = {
     "bulk_operations": ("offered text", "url_expired integer not null default 0"),
 }
 # Every stored object has every field of its shape: the fields that came later are filled in.
-_FILLED = """
-update customers set body = cast(json_insert(cast(body as text),
-    '$.numberOfOrders', null, '$.amountSpent', null) as blob);
-update orders set body = cast(json_insert(cast(body as text), '$.refunds',
-    case when (cast(body as text) ->> '$.totalRefundedSet.shopMoney.amount') + 0 > 0
-    then json_array(json_object('id', 'gid://shopify/Refund/' || num,
-        'processedAt', cast(body as text) ->> '$.updatedAt',
-        'totalRefundedSet', json(cast(body as text) -> '$.totalRefundedSet')))
-    else json('[]') end) as blob);
-update bulk_operations set offered = 'url' where status = 'COMPLETED' and object_count > 0;
-"""
+_MADE_WHOLE = {"customers": good_customer, "orders": good_order}
 
 
 def upgrade(db: sqlite3.Connection) -> None:
@@ -45,9 +43,18 @@ def upgrade(db: sqlite3.Connection) -> None:
         for table, columns in _ADDED.items():
             for column in columns:
                 db.execute(f"alter table {table} add column {column}")
-        for statement in _FILLED.split(";"):
-            db.execute(statement)
+        for table, good in _MADE_WHOLE.items():
+            db.create_function("whole", 1, partial(_whole, good), deterministic=True)
+            db.execute(f"update {table} set body = whole(body)")
+        db.execute(
+            "update bulk_operations set offered = 'url'"
+            " where status = 'COMPLETED' and object_count > 0"
+        )
     except BaseException:
         db.execute("rollback")
         raise
     db.execute("commit")
+
+
+def _whole(good: Callable[[Body], Body], body: bytes) -> bytes:
+    return orjson.dumps(good(orjson.loads(body)))

@@ -9,11 +9,12 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from sandbox.jsonl import encode_line
-from sandbox.shopify.projection import Plan, Project
+from sandbox.jsonl import encode_line, escape
+from sandbox.shopify.projection import Plan, Selection
 from sandbox.shopify.roots import CUSTOMERS, RootList
 
 WINDOW = 2_000
+ROOTS_AT_ONCE = 500
 HELD_BACK = 500
 MALFORMED = b'{"id":"gid:\\/\\/shopify\\/Order\\/1","name":\n'
 
@@ -113,28 +114,46 @@ def _families(db: sqlite3.Connection, shop: int, plan: Plan) -> Iterator[Family]
         f"{select.format(table=root.table)} and {_where(plan)} order by {plan.order_by}",
         [*[shop] * binds, *plan.condition.values],
     )
-    project, child, loads = plan.project, plan.child, orjson.loads
-    for row in rows:
-        body = loads(row[1])
-        if whole:
-            body = whole(body, row)
-        children = _children(db, shop, row[0], root, child) if child else []
-        yield (True, encode_line(project(body))), children
+    text, loads = _text_of(plan.selection), orjson.loads
+    line_of = encode_line if plan.selection.is_verbatim else _picked(plan.selection)
+    while found := rows.fetchmany(ROOTS_AT_ONCE):
+        children = _children(db, shop, [row[0] for row in found], plan) if plan.child else {}
+        for row in found:
+            line = line_of(whole(loads(row[1]), row)) if whole else text(row[1])
+            yield (True, line), children.get(row[0], [])
 
 
 def _children(
-    db: sqlite3.Connection, shop: int, num: int, root: RootList, project: Project
-) -> list[Line]:
-    parent = f"gid://shopify/{root.type_name}/{num}"
-    table = root.children.table if root.children else ""
-    lines = []
-    for (body,) in db.execute(
-        f"select body from {table} where shop = ? and parent = ? order by num", [shop, num]
+    db: sqlite3.Connection, shop: int, parents: list[int], plan: Plan
+) -> dict[int, list[Line]]:
+    """The child lines of some roots; reads by the table's primary key."""
+    table = plan.root.children.table if plan.root.children else ""
+    text = _text_of(plan.child) if plan.child else bytes
+    stem = escape(f',"__parentId":"gid://shopify/{plan.root.type_name}/'.encode())
+    lines: dict[int, list[Line]] = {}
+    for parent, body in db.execute(
+        f"select parent, body from {table} where shop = ? and parent in"
+        " (select value from json_each(?)) order by parent, num",
+        [shop, orjson.dumps(parents).decode()],
     ):
-        line: dict[str, Any] = project(orjson.loads(body))
-        line["__parentId"] = parent
-        lines.append((False, encode_line(line)))
+        # The line without its end, which the parent's id takes the place of.
+        line = text(body)[:-2] + stem + b'%d"}\n' % parent
+        lines.setdefault(parent, []).append((False, line))
     return lines
+
+
+def _text_of(selection: Selection) -> Callable[[bytes], bytes]:
+    """From a stored body to its line."""
+    if selection.is_verbatim:
+        return lambda body: escape(body) + b"\n"
+    line_of, loads = _picked(selection), orjson.loads
+    return lambda body: line_of(loads(body))
+
+
+def _picked(selection: Selection) -> Callable[[dict[str, Any]], bytes]:
+    """From an object to the line with what is selected of it."""
+    project = selection.project
+    return lambda body: encode_line(project(body))
 
 
 def _after_parent(families: Iterable[Family]) -> Iterator[Line]:

@@ -20,16 +20,28 @@ UNHEARD = {"first", "last", "after", "before"}  # Shopify ignores them in bulk q
 
 
 @dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What becomes of a stored body in a line.
+
+    `is_verbatim`: everything that is stored, in its order, is selected, so that the stored text
+    is the line.
+    """
+
+    project: Project
+    is_verbatim: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How to write the lines of `root`; `child` projects its children, None without them.
+    """How to write the lines of `root` and those of its children, if they are selected.
 
     `is_whole`: whether the bodies need what the root's `whole` adds to them. `scopes`: what the
     app must be allowed to read.
     """
 
     root: RootList
-    project: Project
-    child: Project | None
+    selection: Selection
+    child: Selection | None
     condition: Condition
     order_by: str
     is_whole: bool
@@ -53,7 +65,7 @@ def compile_plan(text: str) -> Plan:
     inner = [f for c in connections for f in fields_of(_node_of(c, fragments), fragments)]
     return Plan(
         root=root,
-        project=_projection(scalars, root.shape, root.type_name, fragments),
+        selection=_selection(scalars, root.shape, root.type_name, fragments),
         child=_child(connections, below, fragments) if below else None,
         condition=condition,
         order_by=order_by,
@@ -63,7 +75,7 @@ def compile_plan(text: str) -> Plan:
     )
 
 
-def _child(connections: list[FieldNode], below: Children, fragments: Fragments) -> Project | None:
+def _child(connections: list[FieldNode], below: Children, fragments: Fragments) -> Selection | None:
     if not connections:
         return None
     if len(connections) > 1:
@@ -72,7 +84,27 @@ def _child(connections: list[FieldNode], below: Children, fragments: Fragments) 
         if argument.name.value not in UNHEARD:
             raise NotInSandboxError(f"{below.field}({argument.name.value}:) in a bulk query")
     fields = list(fields_of(_node_of(connections[0], fragments), fragments))
-    return _projection(fields, below.shape, below.type_name, fragments)
+    return _selection(fields, below.shape, below.type_name, fragments)
+
+
+def _selection(
+    fields: list[FieldNode], shape: Shape, type_name: str, fragments: Fragments
+) -> Selection:
+    return Selection(
+        project=_projection(fields, shape, type_name, fragments),
+        is_verbatim=_is_verbatim(fields, shape, fragments),
+    )
+
+
+def _is_verbatim(fields: list[FieldNode], shape: Shape, fragments: Fragments) -> bool:
+    """Whether the selection is the shape itself: same names, same order, no aliases."""
+    if [(f.alias or f.name).value for f in fields] != list(shape):
+        return False
+    return all(
+        f.name.value == name
+        and (below is None or _is_verbatim(list(fields_of(_inner(f), fragments)), below, fragments))
+        for f, (name, below) in zip(fields, shape.items(), strict=True)
+    )
 
 
 def _node_of(connection: FieldNode, fragments: Fragments) -> SelectionSetNode:

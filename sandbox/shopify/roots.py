@@ -34,7 +34,8 @@ class Children:
 
 @dataclass(frozen=True, kw_only=True)
 class RootList:
-    """`select` gives num, body and what `whole` makes the body complete with, from the table `t`.
+    """`select` gives num, body and what `whole` makes the body complete with, from the table `t`;
+    the body keeps the order of its shape.
 
     The select's first bind values are as many times the shop as `binds` says.
     """
@@ -62,9 +63,9 @@ def _checkout_owner(body: Body, row: Row) -> Body:
     if row[2] is None:
         return body | {"customer": None}
     owner = orjson.loads(row[2])
-    return body | {
-        "customer": {"id": owner["id"], "defaultEmailAddress": owner["defaultEmailAddress"]}
-    }
+    address = owner["defaultEmailAddress"]
+    shown = {"emailAddress": address["emailAddress"]} if address else None
+    return body | {"customer": {"id": owner["id"], "defaultEmailAddress": shown}}
 
 
 CUSTOMERS = RootList(

@@ -14,6 +14,7 @@ from sandbox.http import NotInSandboxError
 from sandbox.shopify.bulk_query import refusals
 from sandbox.shopify.projection import compile_plan
 from tests.sandbox.support import (
+    DOMAIN,
     POLL_BULK,
     RUN_BULK,
     Running,
@@ -63,6 +64,26 @@ def test_products_and_checkouts_come_back_byte_for_byte(
     found = lines(run(quiet_shop, query)["url"])
     written = (quiet_folder / f"{name}.jsonl").read_bytes()
     assert sorted(found) == sorted(written.splitlines(keepends=True))
+
+
+@pytest.mark.requirement("SHOP-02")
+def test_what_happened_to_an_order_comes_back_in_the_query_s_order_too(shop: Running) -> None:
+    # Lines that ask for all that is stored are the stored text: whatever wrote it must have kept
+    # the order of the fields. Selecting them under another name forces the fields to be picked.
+    control = f"/_sandbox/shops/{DOMAIN}/orders"
+    shop.place(customer={"email": "new@example.com"}, total="20.00")
+    shop.client.post(f"{control}/1/refund", json={"amount": "5.00"})
+    shop.client.post(f"{control}/1/refund", json={"amount": "5.00"})
+    shop.client.post(f"{control}/2/cancel")
+    shop.client.post(f"{control}/3/edit", json={"quantities": {"300": 0, "301": 4}})
+    shop.fault(bulk_line_order="after_parent")
+    picked = ORDERS.replace("name\n", "renamed: name\n").replace("sku\n", "renamed: sku\n")
+    stored, made = lines(run(shop, ORDERS)["url"]), lines(run(shop, picked)["url"])
+    assert b'"renamed":' in made[0]
+    for line, other in zip(stored, made, strict=True):
+        name = b"name" if b"__parentId" not in line else b"sku"
+        assert line == other.replace(b'"renamed":', b'"%s":' % name)
+    assert sum(line.count(rb"\/Refund\/") for line in stored) == 2
 
 
 def test_a_checkout_shows_its_customer_as_they_are_now(shop: Running) -> None:
