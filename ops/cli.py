@@ -50,9 +50,20 @@ def demo(
     new_password: Annotated[
         bool, typer.Option("--new-password", help="Give the owner a new password.")
     ] = False,
+    orders_per_hour: Annotated[
+        float | None,
+        typer.Option(min=0, help="Orders the sandbox plays, 0 for none; default: 60 at first."),
+    ] = None,
 ) -> None:
     """Start a whole installation on a made-up shop, without keys; Ctrl-C stops it."""
-    commands.demo(_environ(), Progress(), data=data, detach=detach, new_password=new_password)
+    commands.demo(
+        _environ(),
+        Progress(),
+        data=data,
+        detach=detach,
+        new_password=new_password,
+        orders_per_hour=orders_per_hour,
+    )
 
 
 @app.command()

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from core.errors import PermanentError
 from ops import flows, shops
 from ops.dagster_api import DagsterApi
-from ops.demo import new_owner_password, open_demo_world, ready_text, start_demo
+from ops.demo import new_owner_password, open_demo_world, play_orders, ready_text, start_demo
 from ops.foreground import hold, stoppable
 from ops.home import Home, HomeKind, home_path, known_kind
 from ops.manifest import ensure_manifest
@@ -40,6 +40,7 @@ def demo(
     data: Path | None,
     detach: bool,
     new_password: bool,
+    orders_per_hour: float | None,
 ) -> None:
     home = made_home(environ)
     with home.lock(), stoppable():
@@ -49,6 +50,7 @@ def demo(
             result = start_demo(stack, data=data, progress=progress)
             if new_password and not result.password:
                 result = new_owner_password(result)
+            result = play_orders(result, per_hour=orders_per_hour)
             progress.plain(ready_text(result, seconds=progress.elapsed()))
 
         _run(stack, progress, start, detach=detach)

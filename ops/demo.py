@@ -33,6 +33,7 @@ from ops.stack import Stack, clear_leftovers
 from ops.world import World, open_world
 
 OWNER_EMAIL: Final = "owner@example.com"
+ORDERS_PER_HOUR: Final = 60.0  # something happens while one looks; nothing one could not follow
 _BUILD: Final = PROJECT_ROOT / "webapp" / "static" / "build"
 _REAL_KEYS: Final = ("RESEND_API_KEY", "SHOPIFY_CLIENT_SECRET", "DATABASE_URL")
 
@@ -48,6 +49,8 @@ class Demo:
     sync: shops.SyncResult | None
     """The first sync, when it was done just now."""
     rfm_seconds: float | None
+    orders_per_hour: float | None = None
+    """That the sandbox was just told to play."""
 
 
 def open_demo_world(home: Home, environ: Mapping[str, str], progress: Progress) -> World:
@@ -80,6 +83,19 @@ def start_demo(stack: Stack, *, data: Path | None, progress: Progress) -> Demo:
         return _first_run(stack, factory, domain, password, progress)
 
 
+def play_orders(demo: Demo, *, per_hour: float | None) -> Demo:
+    """Let the shop live. Without a pace it is set once, at the first start: who has stopped the
+    orders at the sandbox finds them stopped.
+    """
+    if per_hour is None:
+        if demo.sync is None:
+            return demo
+        per_hour = ORDERS_PER_HOUR
+    with SandboxApi(demo.world.address(Service.SANDBOX)) as sandbox:
+        sandbox.play_orders(demo.domain, per_hour=per_hour)
+    return replace(demo, orders_per_hour=per_hour)
+
+
 def new_owner_password(demo: Demo) -> Demo:
     """Give the owner a new password, in place of one that was lost."""
     with shops.database(demo.world.settings) as factory:
@@ -102,8 +118,17 @@ EcomCRM is ready after {seconds:.0f} s.
   Dagster     {world.address(Service.DAGSTER)}
   Sandbox     {world.address(Service.SANDBOX)}   (Shopify, Resend and the mailbox, played)
   Shop        {demo.domain}: place an order at the sandbox and watch its mail arrive
+  Orders      {_orders_text(demo.orders_per_hour)}
   State       {world.home.path}
 """
+
+
+def _orders_text(per_hour: float | None) -> str:
+    if per_hour is None:
+        return "played as they were before; start and stop them at the sandbox"
+    if per_hour == 0:
+        return "none but yours; the sandbox can play some"
+    return f"about {per_hour:g} an hour are played, returns and carts too; stop them at the sandbox"
 
 
 def _check_environment() -> None:

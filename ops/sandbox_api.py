@@ -38,6 +38,10 @@ class SandboxApi:
             raise PermanentError(f"The sandbox plays no shop {domain}.")
         return dict(found[0])
 
+    def play_orders(self, domain: str, *, per_hour: float) -> None:
+        """Have people buy, return and leave at that pace; 0 stops it."""
+        self._post(f"/_sandbox/shops/{domain}/simulator", {"orders_per_hour": per_hour})
+
     def play_scenario(self, domain: str, **options: object) -> dict[str, Any]:
         """Play the orders of the smoke test; returns how many of each kind."""
         return self._post(f"/_sandbox/shops/{domain}/scenario", options)

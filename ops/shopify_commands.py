@@ -80,7 +80,7 @@ def shop_line(shop: Mapping[str, Any]) -> str:
     """One line of `shop list`."""
     notes = [
         f"last sync {_age(shop['sync_age_seconds'])}",
-        *([f"{shop['failed_webhooks']} webhooks failed"] if shop["failed_webhooks"] else []),
+        *([f"failed webhooks: {shop['failed_webhooks']}"] if shop["failed_webhooks"] else []),
         *([f"lacks {', '.join(shop['missing_scopes'])}"] if shop["missing_scopes"] else []),
         *([shop["webhooks_problem"]] if shop["webhooks_problem"] else []),
         *([shop["error"]] if shop["error"] else []),

@@ -127,6 +127,8 @@ class World:
         return {
             "SANDBOX_CLIENT_ID": secrets.sandbox_client_id,
             "SANDBOX_CLIENT_SECRET": secrets.sandbox_client_secret,
+            # What a real app's configuration names (docs/shopify.md).
+            "SANDBOX_COMPLIANCE_URL": f"{self.address(Service.WEB)}/webhooks/shopify",
             "SANDBOX_RESEND_API_KEY": secrets.sandbox_resend_key,
             "SANDBOX_RESEND_WEBHOOK_URL": f"{self.address(Service.WEB)}/webhooks/resend",
             "SANDBOX_RESEND_WEBHOOK_SECRET": secrets.sandbox_webhook_secret,

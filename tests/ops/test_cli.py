@@ -19,7 +19,8 @@ from ops.world import open_world
 
 COMMANDS = [
     *("demo", "up", "down", "status", "smoke", "sync", "rfm", "db url", "sandbox load"),
-    *("flows list", "flows on", "flows off"),
+    *("flows list", "flows on", "flows off", "reconcile", "log"),
+    *("shop add", "shop list", "inbox list", "inbox retry"),
     *("sandbox generate", "sandbox uci", "setup schema", "setup manifest", "setup owner"),
 ]
 

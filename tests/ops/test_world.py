@@ -1,6 +1,7 @@
 import pytest
 
 from core.errors import PermanentError, SettingsError
+from core.subscriptions import receiver_address
 from ops.home import Home, HomeKind
 from ops.ports import Service, free_ports
 from ops.production import refuse_sandbox
@@ -85,3 +86,9 @@ def test_dagster_is_told_where_the_code_locations_listen(home: Home) -> None:
     text = write_workspace(world).read_text()
     assert str(world.ports[Service.CODE_PLATFORM]) in text
     assert str(world.ports[Service.CODE_ACTIVATION]) in text
+
+
+def test_the_sandbox_sends_compliance_webhooks_where_all_others_go(home: Home) -> None:
+    world = world_of(home, HomeKind.DEMO, {})
+    expected = receiver_address(world.settings.public_url, is_sandbox=True)
+    assert world.sandbox_environment()["SANDBOX_COMPLIANCE_URL"] == expected
