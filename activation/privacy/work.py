@@ -16,6 +16,7 @@ from activation.privacy.batches import settle_batches
 from activation.privacy.bodies import Sought, erase_bodies, erase_events, erase_rejected
 from activation.privacy.erase import erase_rows, screen_person
 from activation.privacy.export import export_of
+from activation.privacy.late import forget_late
 from activation.privacy.person import NamesNobodyError, Person, find_person
 from activation.privacy.requests import Claimed
 from core.clock import Clock
@@ -69,6 +70,7 @@ class PrivacyReport:
     exported: int = 0
     erased: int = 0
     waiting: int = 0
+    late_bodies: int = 0
     failures: list[tuple[int, str]] = field(default_factory=list)
 
     @property
@@ -94,6 +96,7 @@ def work_due(privacy: Privacy) -> PrivacyReport:
         if request is None:
             break
         _Work(privacy, request).run(report)
+    report.late_bodies = forget_late(privacy.factory, secret_key=privacy.settings.secret_key)
     return report
 
 

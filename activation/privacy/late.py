@@ -1,0 +1,177 @@
+"""Webhooks and rejected lines that name somebody erased, and came after it.
+
+Shopify goes on telling of an old order of theirs, and a sync may meet a broken line about them. Who
+was erased is known by hashes only, so whatever in a body may be an address or a number is hashed
+and looked up. Once an hour for shops that have erased somebody; nothing is mailed or stored of them
+meanwhile, only the body itself waits to go.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import orjson
+from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from activation.privacy.bodies import ERASE_INBOX
+from core.database import SessionFactory, session_scope
+from core.ingestion.screen import Screen
+
+EVERY: Final = timedelta(hours=1)
+OVERLAP: Final = timedelta(days=1)  # a body may be committed long after it was received
+CHUNK: Final = 500
+ADDRESS: Final = re.compile(r"[^\s\"<>,;:\\()]+@[^\s\"<>,;:\\()]+")
+NUMBER: Final = re.compile(r"(?<![\d.])\d{1,19}(?![\d.])")
+BIGGEST: Final = 2**63 - 1
+
+CLAIM = text("""
+-- Returns a shop that has erased somebody and was not looked at for an hour, and since when.
+-- Changes crm.privacy_requests: it is looked at now. Reads the few requests there are.
+UPDATE crm.privacy_requests AS request
+SET receipt = request.receipt || jsonb_build_object('swept_at', clock_timestamp())
+FROM (
+    SELECT
+        latest.shop_id,
+        latest.privacy_request_id,
+        CAST(
+            coalesce(latest.receipt ->> 'swept_at', latest.receipt ->> 'screened_at') AS timestamptz
+        ) AS swept_at
+    FROM crm.privacy_requests AS latest
+    WHERE
+        latest.state = 'completed'
+        AND latest.kind <> 'data_request'
+        AND latest.receipt ->> 'screened_at' IS NOT NULL
+        AND NOT EXISTS (
+            SELECT 1
+            FROM crm.privacy_requests AS later
+            WHERE
+                later.shop_id = latest.shop_id
+                AND later.state = 'completed'
+                AND later.kind <> 'data_request'
+                AND later.receipt ->> 'screened_at' IS NOT NULL
+                AND later.privacy_request_id > latest.privacy_request_id
+        )
+    FOR UPDATE OF latest SKIP LOCKED
+) AS due
+WHERE
+    request.shop_id = due.shop_id
+    AND request.privacy_request_id = due.privacy_request_id
+    AND due.swept_at < clock_timestamp() - :every
+RETURNING request.shop_id, due.swept_at
+""")
+
+READ_BODIES = text("""
+-- Returns bodies that came since. Those that are still to be applied wait until they are. Changes
+-- nothing. Index ix_webhook_inbox__received.
+SELECT webhook_id, body, received_at
+FROM raw_shopify.webhook_inbox
+WHERE
+    shop_id = :shop_id
+    AND (received_at, webhook_id) > (:since, :after)
+    AND next_attempt_at IS NULL
+    AND octet_length(body) > 0
+ORDER BY received_at, webhook_id
+LIMIT :limit
+""")
+
+READ_LINES = text("""
+-- Returns lines rejected since. Changes nothing. Reads all of the shop's.
+SELECT rejected_line_id, content
+FROM raw_shopify.rejected_lines
+WHERE shop_id = :shop_id AND rejected_at > :since
+""")
+
+ERASE_LINES = text("""
+-- Changes raw_shopify.rejected_lines: these go. Primary key.
+DELETE FROM raw_shopify.rejected_lines
+WHERE shop_id = :shop_id AND rejected_line_id = ANY(CAST(:ids AS bigint []))
+""")
+
+
+@dataclass(frozen=True)
+class Named:
+    """What in a body may be a customer's number or an address."""
+
+    numbers: frozenset[int]
+    addresses: frozenset[str]
+
+    @classmethod
+    def in_body(cls, body: bytes) -> "Named":
+        plain = _plain(body)
+        numbers = (int(each) for each in NUMBER.findall(plain))
+        return cls(
+            frozenset(each for each in numbers if each <= BIGGEST),
+            frozenset(each.rstrip(".") for each in ADDRESS.findall(plain)),
+        )
+
+
+def forget_late(factory: SessionFactory, *, secret_key: SecretStr, every: timedelta = EVERY) -> int:
+    """Look at every shop whose hour is over; returns how many bodies and lines went."""
+    with session_scope(factory) as session:
+        due = session.execute(CLAIM, {"every": every}).all()
+    return sum(
+        _forget(factory, row.shop_id, row.swept_at - OVERLAP, secret_key=secret_key) for row in due
+    )
+
+
+def _forget(
+    factory: SessionFactory, shop_id: int, since: datetime, *, secret_key: SecretStr
+) -> int:
+    erased, start, after = 0, since, ""
+    while True:
+        with session_scope(factory) as session:
+            rows = session.execute(
+                READ_BODIES, {"shop_id": shop_id, "since": start, "after": after, "limit": CHUNK}
+            ).all()
+            bodies = {row.webhook_id: bytes(row.body) for row in rows}
+            gone = list(_naming_erased(session, shop_id, bodies, secret_key=secret_key))
+            if gone:
+                session.execute(ERASE_INBOX, {"shop_id": shop_id, "webhook_ids": gone})
+        erased += len(gone)
+        if len(rows) < CHUNK:
+            break
+        start, after = rows[-1].received_at, rows[-1].webhook_id
+    with session_scope(factory) as session:
+        return erased + _forget_lines(session, shop_id, since, secret_key=secret_key)
+
+
+def _forget_lines(session: Session, shop_id: int, since: datetime, *, secret_key: SecretStr) -> int:
+    rows = session.execute(READ_LINES, {"shop_id": shop_id, "since": since})
+    lines = {row.rejected_line_id: bytes(row.content) for row in rows}
+    gone = list(_naming_erased(session, shop_id, lines, secret_key=secret_key))
+    if gone:
+        session.execute(ERASE_LINES, {"shop_id": shop_id, "ids": gone})
+    return len(gone)
+
+
+def _naming_erased(
+    session: Session, shop_id: int, bodies: dict[Any, bytes], *, secret_key: SecretStr
+) -> Iterator[Any]:
+    """Keys of the bodies that name somebody erased; one look-up for all of them."""
+    named = {key: Named.in_body(body) for key, body in bodies.items()}
+    screen = Screen.load_for(
+        session,
+        shop_id,
+        secret_key,
+        customer_ids={number for each in named.values() for number in each.numbers},
+        emails={address for each in named.values() for address in each.addresses},
+    )
+    if screen is None:
+        return
+    for key, each in named.items():
+        if any(map(screen.is_erased_customer, each.numbers)) or any(
+            map(screen.is_erased_email, each.addresses)
+        ):
+            yield key
+
+
+def _plain(body: bytes) -> str:
+    """Without JSON's escapes where it can be read as JSON."""
+    try:
+        return orjson.dumps(orjson.loads(body)).decode()
+    except orjson.JSONDecodeError:
+        return body.decode(errors="replace").replace("\\/", "/")
