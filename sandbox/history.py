@@ -30,7 +30,8 @@ create index if not exists address_changes_customer on address_changes (shop, cu
 create index if not exists address_changes_previous on address_changes (shop, previous);
 create table if not exists former_customers (
     shop integer not null, num integer not null, address text, consent text, how text not null,
-    kept integer, at real not null, body blob, primary key (shop, num)) without rowid;
+    kept integer, created_at real not null, at real not null, body blob,
+    primary key (shop, num)) without rowid;
 create index if not exists former_customers_address on former_customers (shop, address);
 create table if not exists former_orders (
     shop integer not null, num integer not null, customer integer, processed_at real not null,
@@ -96,8 +97,9 @@ def note_departure(
 ) -> None:
     """The customer `row` leaves; the body is kept until the person is erased."""
     db.execute(
-        """insert into former_customers (shop, num, address, consent, how, kept, at, body)
-           values (?, ?, ?, ?, ?, ?, ?, ?)
+        """insert into former_customers
+             (shop, num, address, consent, how, kept, created_at, at, body)
+           values (?, ?, ?, ?, ?, ?, ?, ?, ?)
            on conflict (shop, num) do update set how = excluded.how, body = excluded.body""",
         [
             shop,
@@ -106,6 +108,7 @@ def note_departure(
             UNKNOWN if row["reads_left"] else row["consent"],
             how,
             kept,
+            row["created_at"],
             at,
             None if how == ERASED else row["body"],
         ],

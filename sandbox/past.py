@@ -34,21 +34,22 @@ class Past:
         return [num for (num,) in rows.fetchall() if self._address_at(num, at) == key]
 
     def _address_at(self, customer: int, at: float) -> str | None:
+        """As a digest; none for a customer who was not there yet."""
+        row, gone = self._customer("email, created_at", customer), self.departure(customer)
+        known = row or gone
+        if known is None or known["created_at"] > at:
+            return None
         later = self._db.execute(
             "select previous from address_changes where shop = ? and customer = ? and at > ?"
             " order by at limit 1",
             [self._shop, customer, at],
         ).fetchone()
         if later is not None:
-            return str(later["previous"])
-        row = self._customer("email", customer)
-        if row is not None:
-            return digest(row["email"])
-        gone = self.departure(customer)
-        return None if gone is None else gone["address"]
+            return None if later["previous"] is None else str(later["previous"])
+        return digest(row["email"]) if row is not None else known["address"]
 
     def departure(self, customer: int) -> sqlite3.Row | None:
-        """`address, consent, how, kept, at` of a customer who was deleted, merged or erased."""
+        """What is left of a customer who was deleted, merged away or erased."""
         row: sqlite3.Row | None = self._db.execute(
             "select * from former_customers where shop = ? and num = ?", [self._shop, customer]
         ).fetchone()

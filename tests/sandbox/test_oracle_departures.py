@@ -149,6 +149,19 @@ def test_a_mail_to_the_address_a_customer_had_then_is_right(town: Town) -> None:
     assert town.figures() == (1, 3, 1, 1, 0)
 
 
+def test_a_mail_before_there_was_a_customer_is_wrong_and_the_welcome_is_no_second(
+    town: Town,
+) -> None:
+    # Found by the property test below: the welcome was called a duplicate.
+    town.mail(ANN)
+    customer, _ = town.buys(ANN)
+    town.mail(ANN)
+    assert town.figures() == (1, 2, 1, 0, 0)
+    with town.shop() as shop:
+        shopkeeper.delete_customer(shop, customer)
+    assert town.figures() == (1, 2, 1, 0, 0)
+
+
 def test_an_order_that_was_deleted_counted_until_then(town: Town) -> None:
     _, order = town.buys(ANN)
     town.mail(ANN)
