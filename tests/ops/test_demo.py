@@ -1,7 +1,7 @@
 """The demo's shop lives: orders are played at first, and as the user left them afterwards."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -27,7 +27,7 @@ class Told:
     def __call__(self, _url: str) -> "Told":
         return self
 
-    def __enter__(self) -> "Told":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
