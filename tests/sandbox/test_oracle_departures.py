@@ -116,6 +116,17 @@ def test_an_erased_address_may_never_be_written_to_again(town: Town, *, erase: b
     assert set(town.reasons()) == {"the address was erased"}
 
 
+def test_an_erased_customer_stays_erased_under_another_address(town: Town) -> None:
+    customer, _ = town.buys(ANN)
+    with town.shop() as shop:
+        shopkeeper.redact_customer(shop, customer, erase=False)
+    with town.shop() as shop:
+        shopkeeper.change_customer(shop, customer, {"email": BEN})
+    assert town.figures() == (0, 0, 0, 0, 0)
+    town.mail(BEN)
+    assert town.reasons() == ["the customer was erased"]
+
+
 def test_the_books_of_an_erased_person_do_not_name_them(town: Town) -> None:
     customer, _ = town.buys(ANN)
     with town.shop() as shop:
