@@ -200,8 +200,7 @@ class _Reading:
     def by_helpers(self, job: Job, count: int) -> None:
         with helpers(job, count) as at_work:
             for block in self.file.blocks():
-                at_work.send(block, self.file.lines_read + 1)
-                self._note(at_work.told())
+                self._note(at_work.send(block, self.file.lines_read + 1))
                 self.progress()
             self._note(at_work.finish())
         self.progress()

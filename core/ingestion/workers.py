@@ -1,6 +1,6 @@
 """The helper processes of a load, seen from the process that loads.
 
-Blocks go to the helpers in turn. A pipe holds little, so a file that arrives faster than it is
+Blocks go to the helpers in turn. Each has a short queue, so a file that arrives faster than it is
 decoded waits in the network and not in memory. A helper that dies ends the load.
 """
 
@@ -18,6 +18,8 @@ from core.ingestion.frames import Frame, FrameKind, Job, Told
 
 # Rejected lines of 64 KiB each wait here while the database is slow; beyond, helpers wait.
 TOLD_AT_ONCE: Final = 64
+BLOCKS_AT_ONCE: Final = 2
+PAUSE_SECONDS: Final = 0.2
 PATIENCE_SECONDS: Final = 10.0
 
 
@@ -26,8 +28,10 @@ class HelperDiedError(TransientError):
 
 
 class _Helper:
-    """One process; a thread hands on what it tells, since reading and writing would wait for each
-    other.
+    """One process, with a thread that hands it blocks and one that hands on what it tells.
+
+    Threads, because a pipe holds little: whoever wrote to it and did not read meanwhile would wait
+    for a helper that waits to be read.
     """
 
     def __init__(self, job: Job, told: "queue.Queue[tuple[_Helper, Frame | None]]") -> None:
@@ -37,47 +41,53 @@ class _Helper:
             stdout=subprocess.PIPE,
         )
         self.is_done = False
+        self.frames: queue.Queue[Frame] = queue.Queue(BLOCKS_AT_ONCE)
+        self.frames.put(job.frame())
         self._told = told
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._listen, daemon=True)
-        self._thread.start()
-        self.send(job.frame())
+        self._threads = [
+            threading.Thread(target=work, daemon=True) for work in (self._hand, self._listen)
+        ]
+        for thread in self._threads:
+            thread.start()
 
-    def send(self, frame: Frame) -> None:
+    def _hand(self) -> None:
         pipe = self.process.stdin
         assert pipe is not None  # noqa: S101 - asked for above
-        try:
-            frame.write(pipe)
-        except BrokenPipeError:
-            raise HelperDiedError("A helper process of the load has died.") from None
+        # Of a broken pipe `_listen` tells, after what the helper said of the reason.
+        with suppress(BrokenPipeError):
+            while not self._stopped.is_set():
+                with suppress(queue.Empty):
+                    self.frames.get(timeout=PAUSE_SECONDS).write(pipe)
 
     def _listen(self) -> None:
         pipe: IO[bytes] | None = self.process.stdout
         assert pipe is not None  # noqa: S101 - asked for above
-        frame: Frame | None = Frame(FrameKind.COUNTED)
-        while frame is not None:
+        is_open = True
+        while is_open:
             frame = frames.read(pipe)
+            is_open = frame is not None
             while not self._stopped.is_set():
                 with suppress(queue.Full):
-                    self._told.put((self, frame), timeout=0.2)
+                    self._told.put((self, frame), timeout=PAUSE_SECONDS)
                     break
 
     def stop(self) -> None:
-        """At once, unless it has ended; with its pipes."""
+        """At once, unless it has ended; with its threads and pipes."""
         self._stopped.set()
         if not self.is_done:
             self.process.kill()
-        with suppress(BrokenPipeError):
-            if self.process.stdin:
-                self.process.stdin.close()
         try:
             self.process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self._thread.join()
-        if self.process.stdout:
-            self.process.stdout.close()
+        for thread in self._threads:
+            thread.join()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                with suppress(BrokenPipeError):
+                    pipe.close()
 
 
 class Helpers:
@@ -94,23 +104,29 @@ class Helpers:
             self.stop()
             raise
 
-    def send(self, block: bytes, first_number: int) -> None:
+    def send(self, block: bytes, first_number: int) -> Iterator[tuple[int, Told]]:
+        """Hand out a block; yields what is told until there is room for it. Raises
+        HelperDiedError.
+        """
         helper = self._all[self._next % len(self._all)]
         self._next += 1
-        helper.send(Frame(FrameKind.BLOCK, first_number, block))
+        yield from self._hand(helper, Frame(FrameKind.BLOCK, first_number, block))
 
     def finish(self) -> Iterator[tuple[int, Told]]:
         """Tell all that the file has ended; what they still tell, until all have committed."""
         for helper in self._all:
-            helper.send(Frame(FrameKind.END))
+            yield from self._hand(helper, Frame(FrameKind.END))
         while not all(helper.is_done for helper in self._all):
             yield from self._taken(*self._queue.get())
 
-    def told(self) -> Iterator[tuple[int, Told]]:
-        """What has been told meanwhile. Raises HelperDiedError."""
-        with suppress(queue.Empty):
-            while True:
-                yield from self._taken(*self._queue.get_nowait())
+    def _hand(self, helper: _Helper, frame: Frame) -> Iterator[tuple[int, Told]]:
+        is_handed = False
+        while not is_handed:
+            with suppress(queue.Full):
+                helper.frames.put_nowait(frame)
+                is_handed = True
+            with suppress(queue.Empty):
+                yield from self._taken(*self._queue.get(timeout=0 if is_handed else 0.01))
 
     def _taken(self, helper: _Helper, frame: Frame | None) -> Iterator[tuple[int, Told]]:
         if frame is None:

@@ -148,8 +148,8 @@ def test_broken_lines_of_the_other_types_are_kept_too(
 def test_a_line_that_is_too_long_is_kept_in_part(
     session_factory: SessionFactory, shop: Shop, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is made unreadable where it is cut. A key that is not ours was not looked into, so what was
-    left of the line could still pass for an order, with keys missing."""
+    """It is made unreadable where it is cut. Keys that are not ours were not looked into, so what
+    was left of the line could still pass for an order, with keys missing."""
     monkeypatch.setattr(bulk_file, "LONGEST_LINE", 2**20)
     lines = [order_node(1), order_node(2) | {"note": "n" * 3 * 2**20}, order_node(3)]
     loaded = load(session_factory, shop.shop_id, lines)
