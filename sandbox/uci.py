@@ -186,12 +186,15 @@ def _write_orders(
 
 def _write_products(writer: ShopFolderWriter, products: dict[str, _Article], clock: _Clock) -> None:
     sold = [(article.since, code, article) for code, article in products.items() if article.since]
+    taken: Counter[str] = Counter()
     for since, code, article in sorted(sold, key=lambda each: each[:2]):
+        handle = code.lower().replace(" ", "-")
+        taken[handle] += 1  # some codes differ by case alone
         writer.product(
             product_record(
                 article.number,
                 title=article.title,
-                handle=code.lower().replace(" ", "-"),
+                handle=handle if taken[handle] == 1 else f"{handle}-{taken[handle] - 1}",
                 created_at=clock(since),
                 updated_at=clock(since),
                 vendor=SHOP.name,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from sandbox.clock import epoch
 from sandbox.http import NotInSandboxError
+from sandbox.shapes import LARGEST_ID
 
 DAY = 86400
 _TOKEN = re.compile(
@@ -131,7 +132,7 @@ def _compare(key: str, operator: str, value: str, keys: Keys) -> Condition:
     if key in keys.numbers:
         if not value.isascii() or not value.isdigit():
             raise NotInSandboxError(f"search value {value!r}")
-        return Condition(f"{keys.numbers[key]} {operator or '='} ?", (int(value),))
+        return Condition(f"{keys.numbers[key]} {operator or '='} ?", (min(int(value), LARGEST_ID),))
     if key in keys.choices and not operator:
         if value not in keys.choices[key]:
             raise NotInSandboxError(f"search value {value!r}")

@@ -166,6 +166,7 @@ def test_an_empty_result_has_no_url(quiet_shop: Running) -> None:
         ("id:>10", 2),
         ("id:>=10 id:<12", 2),
         ("id:3", 1),
+        ("id:<=99999999999999999999", 12),
         (
             "(updated_at:>'2026-03-10T15:00:00Z') OR (updated_at:'2026-03-10T15:00:00Z' AND id:>8)",
             4,

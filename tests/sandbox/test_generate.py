@@ -1,4 +1,6 @@
+import itertools
 import json
+import re
 from collections import Counter, defaultdict
 from dataclasses import asdict
 from datetime import date
@@ -10,7 +12,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from sandbox import generate
+from sandbox.demo_catalogue import CATALOGUE
 from sandbox.generate import ShopCounts, generate_shop
+from sandbox.shapes import recovery_token
 
 END = date(2026, 11, 23)
 GONE = {"VOIDED", "EXPIRED", "REFUNDED"}
@@ -21,19 +25,24 @@ class Written(NamedTuple):
     customers: list[dict[str, Any]]
     orders: list[dict[str, Any]]
     items: dict[str, list[dict[str, Any]]]
+    products: list[dict[str, Any]]
+    checkouts: list[dict[str, Any]]
+    in_checkouts: dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Written:
     folder = tmp_path_factory.mktemp("shop")
     counts = generate_shop(folder, end=END)
-    orders, items = [], defaultdict(list)
-    for line in _lines(folder / "orders.jsonl"):
-        if "__parentId" in line:
-            items[line["__parentId"]].append(line)
-        else:
-            orders.append(line)
-    return Written(counts, _lines(folder / "customers.jsonl"), orders, items)
+    orders, items = _families(folder / "orders.jsonl")
+    return Written(
+        counts,
+        _lines(folder / "customers.jsonl"),
+        orders,
+        items,
+        _lines(folder / "products.jsonl"),
+        *_families(folder / "checkouts.jsonl"),
+    )
 
 
 def test_the_same_seed_and_end_give_the_same_bytes(tmp_path: Path):
@@ -43,19 +52,24 @@ def test_the_same_seed_and_end_give_the_same_bytes(tmp_path: Path):
     assert one == again
     assert one["orders.jsonl"] != other["orders.jsonl"]
     assert one["customers.jsonl"] != other["customers.jsonl"]
+    assert one["checkouts.jsonl"] != other["checkouts.jsonl"]
 
 
 def test_the_report_counts_what_was_written(shop: Written):
     assert shop.counts.customers == len(shop.customers) == 3000
     assert shop.counts.orders == len(shop.orders)
     assert shop.counts.line_items == sum(map(len, shop.items.values()))
+    assert shop.counts.products == len(shop.products) == len(CATALOGUE)
+    assert shop.counts.checkouts == len(shop.checkouts)
     assert shop.counts.guest_orders == sum(order["customer"] is None for order in shop.orders)
 
 
 @pytest.mark.requirement("SHOP-08")
 def test_history_is_two_years_and_nothing_in_it_lies_on_or_after_the_last_day(shop: Written):
     times = [order[key] for order in shop.orders for key in ("processedAt", "updatedAt")]
-    times += [person[key] for person in shop.customers for key in ("createdAt", "updatedAt")]
+    others = [*shop.customers, *shop.checkouts, *shop.products]
+    times += [each[key] for each in others for key in ("createdAt", "updatedAt")]
+    times += [refund["processedAt"] for order in shop.orders for refund in order["refunds"]]
     # An order from later today would come in as a new one and be owed a welcome mail.
     assert max(times) < "2026-11-23T00:00:00Z"
     assert min(times) >= "2024-11-22T23:00:00Z"
@@ -114,6 +128,58 @@ def test_what_is_left_of_an_order_is_its_total_less_what_went_back(shop: Written
             assert (current, refunded) == (0, 0)
         else:
             assert current == total - refunded
+
+
+@pytest.mark.requirement("SHOP-07")
+def test_refunds_add_up_to_what_went_back(shop: Written):
+    ids = [refund["id"] for order in shop.orders for refund in order["refunds"]]
+    assert len(ids) == len(set(ids)) > 100
+    for order in shop.orders:
+        back = sum(_amount(refund["totalRefundedSet"]) for refund in order["refunds"])
+        assert back == _money(order)[2]
+        for refund in order["refunds"]:
+            assert order["createdAt"] < refund["processedAt"] <= order["updatedAt"]
+
+
+@pytest.mark.requirement("SHOP-07")
+def test_a_customer_s_totals_are_those_of_their_orders(shop: Written):
+    made, spent = Counter(), defaultdict(Decimal)
+    for order in shop.orders:
+        if order["customer"] and not order["test"]:
+            made[_customer_of(order)] += 1
+            counts = not order["cancelledAt"] and order["displayFinancialStatus"] not in GONE
+            spent[_customer_of(order)] += _money(order)[1] if counts else 0
+    for person in shop.customers:
+        assert person["numberOfOrders"] == str(made[person["id"]])
+        assert Decimal(person["amountSpent"]["amount"]) == spent[person["id"]]
+
+
+@pytest.mark.requirement("SHOP-02")
+def test_every_line_is_of_a_product_that_is_in_the_catalogue(shop: Written):
+    titles = {product["id"]: product["title"] for product in shop.products}
+    for item in itertools.chain(*shop.items.values(), *shop.in_checkouts.values()):
+        assert titles[item["product"]["id"]] == item["title"]
+    handles = [product["handle"] for product in shop.products]
+    assert len(set(handles)) == len(handles)
+    assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", handle) for handle in handles)
+
+
+def test_checkouts_were_left_and_some_of_them_taken_up_again(shop: Written):
+    tokens = {order["checkoutToken"]: order for order in shop.orders}
+    kinds = Counter(bool(checkout["completedAt"]) for checkout in shop.checkouts)
+    assert min(kinds.values()) > 50
+    for checkout in shop.checkouts:
+        assert shop.in_checkouts[checkout["id"]]
+        assert checkout["createdAt"] <= checkout["updatedAt"]
+        order = tokens.get(recovery_token(checkout["abandonedCheckoutUrl"]))
+        assert bool(order) == bool(checkout["completedAt"])
+        if order:
+            assert checkout["completedAt"] == order["createdAt"]
+            assert checkout["customer"]["id"] == _customer_of(order)
+    nobody = [checkout for checkout in shop.checkouts if checkout["customer"] is None]
+    assert 0 < len(nobody) < 0.1 * len(shop.checkouts)
+    created = [checkout["createdAt"] for checkout in shop.checkouts]
+    assert created == sorted(created)
 
 
 def test_the_status_tells_how_much_went_back(shop: Written):
@@ -182,7 +248,7 @@ def test_every_order_is_of_a_customer_who_was_there_before_it(shop: Written):
 
 @pytest.mark.requirement("SHOP-02")
 def test_lines_come_last_updated_last_as_the_bulk_query_sorts_them(shop: Written):
-    for records in (shop.customers, shop.orders):
+    for records in (shop.customers, shop.orders, shop.products):
         assert all(one["updatedAt"] <= next_["updatedAt"] for one, next_ in pairwise(records))
 
 
@@ -224,6 +290,17 @@ def test_the_command_refuses_what_makes_no_shop(tmp_path: Path, args: list[str])
 def test_a_shop_of_one_customer_is_a_shop(tmp_path: Path):
     for seed in range(12):
         assert generate_shop(tmp_path, customers=1, seed=seed, end=END).customers == 1
+
+
+def _families(path: Path) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
+    """The roots, and the children by the id of their root."""
+    roots, children = [], defaultdict(list)
+    for line in _lines(path):
+        if "__parentId" in line:
+            children[line["__parentId"]].append(line)
+        else:
+            roots.append(line)
+    return roots, children
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 import json
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -109,6 +109,7 @@ class Converted:
     customers: list[dict[str, Any]]
     orders: dict[str, dict[str, Any]]
     items: dict[str, list[Item]]
+    products: list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module", params=["hand_made.parquet", *REAL], ids=lambda it: Path(it).stem)
@@ -165,6 +166,45 @@ def test_each_order_is_worth_its_lines_before_and_after_returns(shop: Converted)
         left = sum(it.current_quantity * it.price for it in items)
         assert _amount(order["currentTotalPriceSet"]) == left
         assert all(0 <= it.current_quantity <= it.quantity for it in items)
+
+
+@pytest.mark.requirement("SHOP-07")
+def test_refunds_add_up_and_end_with_the_last_touch(shop: Converted):
+    seen = set()
+    for order in shop.orders.values():
+        refunds = order["refunds"]
+        back = sum((_amount(refund["totalRefundedSet"]) for refund in refunds), Decimal(0))
+        assert back == _amount(order["totalRefundedSet"])
+        times = [refund["processedAt"] for refund in refunds]
+        assert times == sorted(set(times))
+        if back:
+            assert times[-1] <= order["updatedAt"]
+        seen.update(refund["id"] for refund in refunds)
+    assert len(seen) == sum(len(order["refunds"]) for order in shop.orders.values())
+
+
+@pytest.mark.requirement("SHOP-07")
+def test_a_customer_s_totals_are_those_of_their_orders(shop: Converted):
+    made: Counter[str] = Counter()
+    spent: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for order in shop.orders.values():
+        if order["customer"]:
+            made[order["customer"]["id"]] += 1
+            if order["displayFinancialStatus"] != "REFUNDED":
+                spent[order["customer"]["id"]] += _amount(order["currentTotalPriceSet"])
+    for person in shop.customers:
+        assert person["numberOfOrders"] == str(made[person["id"]])
+        assert Decimal(person["amountSpent"]["amount"]) == spent[person["id"]]
+
+
+@pytest.mark.requirement("SHOP-02")
+def test_every_stock_code_that_was_sold_is_a_product(shop: Converted):
+    sold = {item.sku for items in shop.items.values() for item in items}
+    assert len(shop.products) == len(sold)
+    for key in ("id", "handle"):
+        assert len({product[key] for product in shop.products}) == len(sold)
+    updated = [product["updatedAt"] for product in shop.products]
+    assert updated == sorted(updated)
 
 
 @pytest.mark.requirement("SHOP-02")
@@ -358,7 +398,10 @@ def _converted(source: Path, folder: Path, *, shift_to: date | None = None) -> C
             items[line["__parentId"]].append(_item(line))
         else:
             orders[line["name"]] = line
-    return Converted(source.name, report, list(_lines(folder / "customers.jsonl")), orders, items)
+    customers, products = (
+        list(_lines(folder / name)) for name in ("customers.jsonl", "products.jsonl")
+    )
+    return Converted(source.name, report, customers, orders, items, products)
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
