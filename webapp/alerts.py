@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.models import Shop
+from core.scopes import NEEDED, missing_scopes
 from webapp import words
 from webapp.contexts import Alert
 
@@ -27,15 +28,29 @@ class Troubles:
 
 def alerts_for(shop: Shop, troubles: Troubles) -> tuple[Alert, ...]:
     found = (
-        _sync(troubles),
+        _removed(shop) or _sync(troubles),
         _held(troubles),
         _paused(troubles),
         _unknown(troubles),
         _inbox(troubles),
+        _webhooks(shop),
         _sender(shop),
+        _old_orders(shop),
         _scopes(shop),
     )
     return tuple(sorted((alert for alert in found if alert), key=lambda each: _RANK[each.level]))
+
+
+def _removed(shop: Shop) -> Alert | None:
+    """In place of what it makes of the syncs."""
+    if shop.uninstalled_at is None:
+        return None
+    return Alert(
+        level="error",
+        title="The app was removed from this shop",
+        text="Nothing is read and no mail leaves. What was read before is here. Install the app in "
+        "Shopify again, then run `ecomcrm shop add`.",
+    )
 
 
 def _sync(troubles: Troubles) -> Alert | None:
@@ -119,7 +134,31 @@ def _sender(shop: Shop) -> Alert | None:
     )
 
 
+def _webhooks(shop: Shop) -> Alert | None:
+    if shop.webhooks_problem is None or shop.uninstalled_at is not None:
+        return None
+    return Alert(
+        level="warning",
+        title="Shopify does not tell us every change at once",
+        text=_sentence(shop.webhooks_problem),
+    )
+
+
 def _scopes(shop: Shop) -> Alert | None:
+    """All but the one that has an alert of its own."""
+    missing = [scope for scope in missing_scopes(shop.access_scopes) if scope != ALL_ORDERS_SCOPE]
+    if not shop.access_scopes or not missing:
+        return None
+    losses = "; ".join(NEEDED[scope] for scope in missing)
+    return Alert(
+        level="warning",
+        title=f"The app lacks {words.plural(len(missing), 'scope')}",
+        text=f"Without `{'`, `'.join(missing)}`: {losses}. Add it to the app, release the version "
+        "and approve it in the shop.",
+    )
+
+
+def _old_orders(shop: Shop) -> Alert | None:
     if not shop.access_scopes or ALL_ORDERS_SCOPE in shop.access_scopes:
         return None
     return Alert(

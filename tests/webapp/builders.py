@@ -63,11 +63,10 @@ def add_sync(view: View, state: SyncState, ago: timedelta, **changes: Any) -> No
     view.session.add(
         SyncRun(
             shop_id=view.shop.shop_id,
-            kind=SyncKind.INCREMENTAL,
             state=state,
             started_at=at - timedelta(seconds=12),
             finished_at=None if state is SyncState.RUNNING else at,
-            **changes,
+            **{"kind": SyncKind.INCREMENTAL, **changes},
         )
     )
 

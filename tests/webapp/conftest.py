@@ -17,6 +17,7 @@ from core.clock import MovableClock
 from core.database import SessionFactory, session_scope
 from core.models import Shop, ShopMember, User
 from core.models.enums import Role
+from core.scopes import NEEDED
 from core.secrets import SecretBox
 from core.settings import Settings
 from webapp.app import create_app
@@ -36,7 +37,7 @@ def make_shop(session: Session, settings: Settings, *, domain: str = "birch.mysh
         time_zone="Europe/London",
         client_id="id",
         client_secret_encrypted=SecretBox(settings.secret_key).encrypt(SECRET),
-        access_scopes=["read_all_orders", "read_orders"],
+        access_scopes=list(NEEDED),
         sender_address="hello@birch.example",
         postal_address="1 Kiln Lane, Stoke",
     )

@@ -13,8 +13,10 @@ from core.models.enums import (
     InboxState,
     MessageState,
     SkipReason,
+    SyncKind,
     SyncState,
 )
+from core.scopes import NEEDED
 from tests.webapp.builders import add_flow, add_message, add_rfm_run, add_sync, status, titles
 from webapp.overview import View
 
@@ -109,11 +111,53 @@ def test_a_paused_provider_alerts_with_its_reason(view: View) -> None:
 
 def test_a_shop_without_sender_or_old_orders_is_told(view: View) -> None:
     view.shop.postal_address = view.shop.sender_address = None
-    view.shop.access_scopes = ["read_orders"]
+    view.shop.access_scopes = [scope for scope in NEEDED if scope != "read_all_orders"]
     assert titles(view) == [
         "Shopify shows us only the last 60 days of orders",
         "The shop has no sender address and no postal address",
     ]
+
+
+def test_a_missing_scope_says_what_it_costs(view: View) -> None:
+    view.shop.access_scopes = ["write_customers", "read_orders", "read_all_orders"]
+    [alert] = status(view).alerts
+    assert alert.title == "The app lacks 1 scope"
+    assert alert.text.startswith("Without `read_products`: titles and pictures")
+    view.shop.access_scopes = ["read_customers", "read_orders", "read_all_orders"]
+    [alert] = status(view).alerts
+    assert alert.title == "The app lacks 2 scopes"
+    assert alert.text.startswith("Without `write_customers`, `read_products`: tags of flows")
+
+
+def test_scopes_that_were_never_asked_for_are_not_missing(view: View) -> None:
+    view.shop.access_scopes = []
+    assert titles(view) == []
+
+
+def test_webhooks_that_do_not_come_alert_with_the_reason(view: View) -> None:
+    view.shop.webhooks_problem = "Shopify does not tell us of: ORDERS_PAID (no)"
+    [alert] = status(view).alerts
+    assert alert.title == "Shopify does not tell us every change at once"
+    assert alert.text == "Shopify does not tell us of: ORDERS_PAID (no)."
+
+
+def test_a_shop_that_removed_the_app_is_told_that_and_not_what_comes_of_it(view: View) -> None:
+    add_sync(view, SyncState.COMPLETED, timedelta(days=3))
+    add_sync(view, SyncState.FAILED, timedelta(days=2), error="The app was removed")
+    view.shop.uninstalled_at = view.now - timedelta(days=2)
+    view.shop.webhooks_problem = "Webhooks could not be checked"
+    assert titles(view) == ["The app was removed from this shop"]
+
+
+@pytest.mark.requirement("SHOP-09")
+def test_a_reconciliation_makes_no_data_fresh(view: View) -> None:
+    """It only compares: a day without a sync looked fresh after one."""
+    add_sync(view, SyncState.COMPLETED, timedelta(hours=25))
+    add_sync(view, SyncState.COMPLETED, timedelta(minutes=3), kind=SyncKind.RECONCILE)
+    assert status(view).freshness.face == "stale"
+    assert titles(view) == ["No sync completed in the last 24 hours"]
+    add_sync(view, SyncState.FAILED, timedelta(minutes=2), kind=SyncKind.RECONCILE)
+    assert titles(view) == ["No sync completed in the last 24 hours"]
 
 
 def test_the_welcome_flow_shows_whether_it_is_on_and_what_it_did(view: View) -> None:

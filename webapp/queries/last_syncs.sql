@@ -1,4 +1,5 @@
--- At most :limit rows, newest first. Counts on ix_sync_runs__started.
+-- At most :limit rows, newest first; without reconciliations, which only compare. Counts on
+-- ix_sync_runs__started.
 SELECT
     sync_runs.kind,
     sync_runs.state,
@@ -11,6 +12,6 @@ SELECT
     sync_runs.error,
     sync_runs.warning
 FROM raw_shopify.sync_runs
-WHERE sync_runs.shop_id = :shop_id
+WHERE sync_runs.shop_id = :shop_id AND sync_runs.kind <> 'reconcile'
 ORDER BY sync_runs.started_at DESC, sync_runs.sync_run_id DESC
 LIMIT :limit

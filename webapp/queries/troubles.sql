@@ -5,7 +5,10 @@ SELECT
     (
         SELECT max(sync_runs.finished_at)
         FROM raw_shopify.sync_runs
-        WHERE sync_runs.shop_id = :shop_id AND sync_runs.state = 'completed'
+        WHERE
+            sync_runs.shop_id = :shop_id
+            AND sync_runs.state = 'completed'
+            AND sync_runs.kind <> 'reconcile'
     ) AS synced_at,
     (
         SELECT count(*)
