@@ -57,7 +57,7 @@ def since(cursor: Cursor) -> Window:
     """What has changed since. In the middle of a large export exactly the rest of it."""
     time, number = cursor.position
     if number:
-        return Window(time, above=number)
+        return Window(time, past=number)
     return changed_since(time)
 
 

@@ -207,6 +207,10 @@ class _Sync:
                 raise outcome
         except OperationLostError as error:
             self.exports.ask_again(export, error)
+        except ExpiredUrlError as error:
+            # Its address was renewed once already.
+            self.operations.fail(export.running, status=None, code="EXPIRED_URL")
+            self.exports.ask_again(export, OperationLostError(str(error)))
         except PermanentError as error:
             self._set_aside(export.object_type, error)
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from core.ingestion.windows import SECOND, Window
+from core.ingestion.windows import Window
+from core.shopify.gid import LARGEST
 from tests.fixtures.shopify import _matches as matches
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -20,19 +21,15 @@ numbers = st.integers(1, 40)
 
 @st.composite
 def windows(draw: st.DrawFn) -> Window:
-    start = draw(st.none() | times)
-    end = draw(st.none() | times)
+    start, end = draw(st.none() | times), draw(st.none() | times)
     assume(start is None or end is None or start < end)
-    one_instant = start is not None and draw(st.booleans())
-    above = draw(st.integers(0, 30)) if start is not None else 0
-    if one_instant:
-        assert start is not None
-        return Window(start, start + SECOND, above=above, upto=draw(st.integers(above + 1, 60)))
-    if start is None and end is None:
-        return Window()
-    return Window(
-        start, end, above=above, field=draw(st.sampled_from(["updated_at", "created_at"]))
-    )
+    past = draw(st.integers(0, 30)) if start is not None else 0
+    above = draw(st.just(0) | st.integers(1, 20))
+    upto = draw(st.just(LARGEST) | st.integers(above + 1, 60))
+    is_by_time = start is not None or end is not None
+    field = draw(st.sampled_from(("updated_at", "created_at"))) if is_by_time else "updated_at"
+    # Past an id that is out of range anyway reads, and means, the same as past none.
+    return Window(start, end, past if past > above else 0, above, upto, field)
 
 
 def holds(window: Window, time: datetime, number: int) -> bool:
@@ -47,7 +44,7 @@ def test_a_search_is_read_back_as_the_window_it_was_made_of(window: Window) -> N
     assert Window.parse(window.search) == window
 
 
-@pytest.mark.parametrize("text", ["name:x", "updated_at:>='x'", "id:>5 OR id:<3", "tag:'a'"])
+@pytest.mark.parametrize("text", ["name:x", "updated_at:>='x'", "id:>5 OR id:<3", "id:<9"])
 def test_a_search_that_is_no_window_is_not_taken_for_one(text: str) -> None:
     assert Window.parse(text) is None
 
@@ -77,7 +74,7 @@ def test_halving_ends(window: Window) -> None:
         steps += 1
         if halves:
             left = [halves[steps % 2]]
-        assert steps < 200
+        assert steps < 120
 
 
 @given(windows(), times, numbers, times, numbers)
@@ -113,7 +110,7 @@ def test_searched_by_whole_days_the_halves_still_hold_the_whole(
 ) -> None:
     """`updated_at` of customers "matches a whole day": a `>` would have skipped the rest of it."""
     halves = window.halves(now=NOW)
-    if halves and not window.is_one_instant and holds_by_day(window, time, number):
+    if halves and holds_by_day(window, time, number):
         assert any(holds_by_day(half, time, number) for half in halves)
 
 
