@@ -55,8 +55,6 @@ def customer_deleted_payload(customer: int) -> Body:
     """The body of customers/delete: who it was is not told any more."""
     return {
         "id": customer,
-        "phone": None,
-        "addresses": [],
         "tax_exemptions": [],
         "admin_graphql_api_id": gid("Customer", customer),
     }
@@ -65,9 +63,9 @@ def customer_deleted_payload(customer: int) -> Body:
 def merge_payload(*, kept: int, deleted: int, errors: Sequence[Body] = ()) -> Body:
     """The body of customers/merge; a merge that Shopify gave up is told of as well."""
     return {
-        "admin_graphql_api_id_customer_kept": gid("Customer", kept),
-        "admin_graphql_api_id_customer_deleted": gid("Customer", deleted),
-        "admin_graphql_api_id_job": None,
+        "admin_graphql_api_customer_kept_id": gid("Customer", kept),
+        "admin_graphql_api_customer_deleted_id": gid("Customer", deleted),
+        "admin_graphql_api_job_id": None,
         "status": "failed" if errors else "completed",
         "errors": list(errors),
     }
@@ -92,7 +90,7 @@ def checkout_payload(
         address, phone = customer["defaultEmailAddress"], customer["defaultPhoneNumber"]
     return {
         "token": token,
-        "cart_token": f"cart-{token}",
+        "cart_token": _cart(token),
         "name": checkout["name"],
         "email": address["emailAddress"] if address else None,
         "phone": phone["phoneNumber"] if phone else None,
@@ -140,13 +138,24 @@ def checkout_line_payload(item: Body) -> Body:
 
 
 def checkout_deleted_payload(checkout: Body, *, token: str, shop: sqlite3.Row) -> Body:
-    """The body of checkouts/delete; Shopify's sample of it still shows the id."""
+    """The body of checkouts/delete: the id that the others lack, and not the token.
+
+    What it has in common with them is the cart's token, and the id in their `name`.
+    """
+    total = _amount(checkout["totalPriceSet"])
     return {
         "id": number_of(checkout["id"]),
-        "token": token,
         "presentment_currency": shop["currency"],
         "buyer_accepts_sms_marketing": False,
         "sms_marketing_phone": None,
+        "total_discounts": "0.00",
+        "total_line_items_price": total,
+        "total_price": total,
+        "total_tax": "0.00",
+        "subtotal_price": total,
+        "cart_token": _cart(token),
+        "total_duties": None,
+        "reservation_token": None,
     }
 
 
@@ -200,6 +209,10 @@ def person_payload(customer: Body) -> Body:
 
 def _shop_payload(shop: sqlite3.Row) -> Body:
     return {"shop_id": shop["shop"], "shop_domain": shop["domain"]}
+
+
+def _cart(token: str) -> str:
+    return f"cart-{token}"
 
 
 def _amount(bag: Body) -> str:

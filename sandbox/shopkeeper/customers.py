@@ -185,6 +185,6 @@ def owner_of_checkout(customer: Body) -> Body:
 def _still_merging(kept: int, gone: int) -> Body:
     return {
         "customer_ids": [kept, gone],
-        "field_name": "merge_in_progress",
+        "field": "merge_in_progress",
         "message": "The customers are currently being merged.",
     }

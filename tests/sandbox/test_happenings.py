@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 
 from sandbox.config import OPTIONAL, from_environment
 from sandbox.shopify.webhooks import COMPLIANCE_TOPICS, TOPICS
-from tests.sandbox.support import DOMAIN, Received, Running, document, wait_for
-from tests.sandbox.test_bulk import CHECKOUTS, lines, run
+from tests.sandbox.support import DOMAIN, Running, document, wait_for
 
 BUYER = {"email": "new@example.com", "first_name": "Zoë", "consent": "SUBSCRIBED"}
 LINES = [
@@ -35,16 +35,30 @@ def happens(sandbox: Running, path: str, status: int = 200, **asked: Any) -> dic
     return done
 
 
-def told(sandbox: Running, topic: str, path: str = "/shopify") -> dict[str, Any]:
-    """The body of the newest webhook of the topic, once it is here."""
+def told(
+    sandbox: Running,
+    topic: str,
+    path: str = "/shopify",
+    *,
+    when: Callable[[dict[str, Any]], Any] = lambda _: True,
+) -> dict[str, Any]:
+    """The newest body of the topic, once there is one that suits; they may come in any order."""
 
-    def found() -> list[Received]:
-        return [
-            each for each in sandbox.receiver.on(path) if each.headers["x-shopify-topic"] == topic
-        ]
+    def found() -> list[dict[str, Any]]:
+        came = [x for x in sandbox.receiver.on(path) if x.headers["x-shopify-topic"] == topic]
+        return [body for body in (orjson.loads(each.body) for each in came) if when(body)]
 
-    body: dict[str, Any] = orjson.loads(wait_for(found)[-1].body)
+    body: dict[str, Any] = wait_for(found)[-1]
     return body
+
+
+def bulk(sandbox: Running, query: str) -> list[dict[str, Any]]:
+    """The lines of the result."""
+    asked = sandbox.data(document("bulk_operation_run"), {"query": query.replace("$filter$", "")})
+    ask = {"id": asked["bulkOperationRunQuery"]["bulkOperation"]["id"]}
+    url = wait_for(lambda: sandbox.data(document("bulk_operation"), ask)["bulkOperation"]["url"])
+    content = httpx.get(url, trust_env=False).content
+    return [orjson.loads(line) for line in content.splitlines()]
 
 
 def number(gid: str) -> int:
@@ -112,13 +126,12 @@ def test_a_refund_is_told_without_its_order_and_stands_in_the_order_from_then_on
     order = all_topics.place(customer=BUYER, total="50.00")["order"]
     for part in ("20.00", "5.25"):
         done = happens(all_topics, f"orders/{number(order)}/refund", amount=part)
-    refund = told(all_topics, "refunds/create")
-    assert refund["admin_graphql_api_id"] == done["refund"]
+    refund = told(
+        all_topics, "refunds/create", when=lambda x: x["admin_graphql_api_id"] == done["refund"]
+    )
     assert refund["order_id"] == number(order)
     assert not {"order", "customer", "email"} & refund.keys()
-    updated = wait_for(
-        lambda: len((found := told(all_topics, "orders/updated"))["refunds"]) == 2 and found
-    )
+    updated = told(all_topics, "orders/updated", when=lambda order: len(order["refunds"]) > 1)
     paid_back = [each["transactions"][0]["amount"] for each in updated["refunds"]]
     assert paid_back == ["20.00", "5.25"]
     read = node(all_topics, order)
@@ -152,14 +165,14 @@ def test_a_checkout_goes_from_the_till_to_an_order_with_the_same_token(
     )
     assert [line["product_id"] for line in body["line_items"]] == [7, 8]
     happens(all_topics, f"checkouts/{begun['token']}/update", lines=LINES[:1])
-    wait_for(lambda: told(all_topics, "checkouts/update")["total_price"] == "40.00")
+    assert told(all_topics, "checkouts/update")["total_price"] == "40.00"
     bought = happens(all_topics, f"checkouts/{begun['token']}/complete", 201)
     order = told(all_topics, "orders/create")
     assert order["checkout_token"] == begun["token"]
     assert "checkout_id" not in order
     assert order["customer"]["admin_graphql_api_id"] == begun["customer"] == bought["customer"]
     assert [line["title"] for line in order["line_items"]] == ["Teapot"]
-    wait_for(lambda: told(all_topics, "checkouts/update")["completed_at"])
+    assert told(all_topics, "checkouts/update", when=lambda body: body["completed_at"])
     happens(all_topics, f"checkouts/{begun['token']}/complete", 422)
     happens(all_topics, f"checkouts/{begun['token']}/update", 422, lines=LINES)
 
@@ -171,7 +184,7 @@ def test_a_left_checkout_is_in_the_bulk_results_until_it_is_deleted(all_topics: 
 
     def found() -> list[dict[str, Any]]:
         """The checkout with its children, as the bulk result has them."""
-        all_lines = map(orjson.loads, lines(all_topics, run(all_topics, CHECKOUTS)))
+        all_lines = bulk(all_topics, document("bulk_checkouts"))
         return [x for x in all_lines if begun["checkout"] in (x["id"], x.get("__parentId"))]
 
     root = next(line for line in found() if "__parentId" not in line)
@@ -179,7 +192,11 @@ def test_a_left_checkout_is_in_the_bulk_results_until_it_is_deleted(all_topics: 
     assert root["customer"]["id"] == begun["customer"] == buyer["id"]
     assert sorted(x["title"] for x in found() if "__parentId" in x) == ["Cup", "Teapot"]
     happens(all_topics, f"checkouts/{begun['token']}/delete")
-    assert told(all_topics, "checkouts/delete")["token"] == begun["token"]
+    gone, was = told(all_topics, "checkouts/delete"), told(all_topics, "checkouts/create")
+    assert "token" not in gone
+    assert gone["id"] == number(begun["checkout"])
+    assert gone["cart_token"] == was["cart_token"]
+    assert was["name"] == f"#{gone['id']}"
     assert found() == []
 
 
@@ -193,7 +210,7 @@ def test_a_deleted_customer_leaves_and_their_orders_stay(all_topics: Running) ->
     happens(all_topics, f"customers/{number(placed['customer'])}/delete")
     body = told(all_topics, "customers/delete")
     assert body["admin_graphql_api_id"] == placed["customer"]
-    assert "new@example.com" not in orjson.dumps(body).decode()
+    assert body.keys() == {"id", "admin_graphql_api_id", "tax_exemptions"}
     assert node(all_topics, placed["customer"]) is None
     order = node(all_topics, placed["order"])
     assert order is not None
@@ -213,9 +230,9 @@ def test_two_merged_customers_are_one_with_the_orders_and_tags_of_both(
     before = node(all_topics, gone["order"])
     happens(all_topics, f"customers/{number(kept['customer'])}/merge", customer=gone["customer"])
     assert told(all_topics, "customers/merge") == {
-        "admin_graphql_api_id_customer_kept": kept["customer"],
-        "admin_graphql_api_id_customer_deleted": gone["customer"],
-        "admin_graphql_api_id_job": None,
+        "admin_graphql_api_customer_kept_id": kept["customer"],
+        "admin_graphql_api_customer_deleted_id": gone["customer"],
+        "admin_graphql_api_job_id": None,
         "status": "completed",
         "errors": [],
     }
@@ -230,7 +247,7 @@ def test_two_merged_customers_are_one_with_the_orders_and_tags_of_both(
     assert moved["customer"] == {"id": kept["customer"]}
     # An incremental sync does not see the order again: whoever missed the webhook stays wrong.
     assert moved["updatedAt"] == before["updatedAt"]
-    wait_for(lambda: told(all_topics, "customer.tags_added")["tags"] == ["A"])
+    assert told(all_topics, "customer.tags_added", when=lambda body: body["tags"] == ["A"])
 
 
 def test_a_merge_that_failed_is_told_of_and_changes_nothing(all_topics: Running) -> None:
@@ -239,7 +256,7 @@ def test_a_merge_that_failed_is_told_of_and_changes_nothing(all_topics: Running)
     assert done["deleted"] is None
     body = told(all_topics, "customers/merge")
     assert body["status"] == "failed"
-    assert body["errors"][0]["field_name"] == "merge_in_progress"
+    assert body["errors"][0]["field"] == "merge_in_progress"
     assert node(all_topics, other) is not None
 
 
