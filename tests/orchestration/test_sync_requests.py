@@ -2,10 +2,14 @@
 
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+import hypothesis
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -230,3 +234,103 @@ def test_a_run_that_never_began_is_given_up_after_an_hour(world: World, session:
 def test_asking_twice_for_what_has_not_begun_is_one_request(world: World) -> None:
     assert world.ask() == world.ask()
     assert len(world.tick()) == 1
+
+
+class Play:
+    """One shop, its requests, and runs that begin, end or die in whatever order it is told."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.asked: set[int] = set()
+        self.starting: list[str] = []
+        self.at_work: str | None = None
+        self.lock = ExitStack()
+        self.ended: dict[str, SyncRequestState] = {}
+
+    def do(self, action: str) -> None:
+        getattr(self, action)()
+        # Never two runs of a shop, whatever was lost on the way.
+        assert len(self.starting) + (self.at_work is not None) <= 1
+
+    def ask(self) -> None:
+        self.asked.add(self.world.ask(SyncKind.FULL))
+
+    def ask_for_changes(self) -> None:
+        self.asked.add(self.world.ask(SyncKind.INCREMENTAL))
+
+    def tick(self) -> None:
+        started = [self.world.start(request) for request in self.world.tick()]
+        self.starting += [run_id for run_id in started if run_id]
+
+    def lose_a_tick(self) -> None:
+        """The daemon dies with the sensor's answer in its hands."""
+        self.world.tick()
+
+    def begin(self) -> None:
+        if self.starting and self.at_work is None:
+            self.at_work = self.starting.pop()
+            self.lock.enter_context(runs.only_one(self.world.factory, self.world.shop_id))
+            self.world.sync_run(self.at_work, SyncState.RUNNING)
+
+    def never_begin(self) -> None:
+        if self.starting:
+            run_id = self.starting.pop()
+            self.world.end_run(run_id, dg.DagsterRunStatus.FAILURE)
+            self.ended[run_id] = SyncRequestState.FAILED
+
+    def complete(self) -> None:
+        self._end(SyncState.COMPLETED, SyncRequestState.COMPLETED)
+
+    def fail(self) -> None:
+        self._end(SyncState.FAILED, SyncRequestState.FAILED)
+
+    def die(self) -> None:
+        """Dagster goes on calling it STARTED, our row `running`; only the lock is gone."""
+        self._end(None, SyncRequestState.FAILED)
+
+    def _end(self, state: SyncState | None, outcome: SyncRequestState) -> None:
+        if self.at_work is None:
+            return
+        if state:
+            self.world.sync_run(self.at_work, state, "words" if state is SyncState.FAILED else None)
+        self.lock.close()
+        self.ended[self.at_work] = outcome
+        self.at_work = None
+
+    def finish(self) -> None:
+        for _ in range(3 * len(self.asked) + 3):
+            for action in ("tick", "begin", "complete"):
+                self.do(action)
+        self.tick()
+
+
+ACTIONS = [
+    *("ask", "ask_for_changes", "tick", "lose_a_tick", "begin", "never_begin"),
+    *("complete", "fail", "die"),
+]
+
+
+@hypothesis.settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.lists(st.sampled_from(ACTIONS), max_size=25))
+def test_whatever_dies_on_the_way_each_request_has_one_run_and_its_outcome(
+    world: World, settings: Settings, actions: list[str]
+) -> None:
+    with session_scope(world.factory) as session:
+        domain = f"s{uuid.uuid4().hex}.myshopify.com"
+        world.shop_id = add_shop(session, settings, domain=domain).shop_id
+    play = Play(world)
+    for action in actions:
+        play.do(action)
+    play.finish()
+    with session_scope(world.factory) as session:
+        requests = session.scalars(
+            select(SyncRequest).where(SyncRequest.shop_id == world.shop_id)
+        ).all()
+    assert {request.sync_request_id for request in requests} == play.asked
+    outcomes = {request.run_id: request.state for request in requests}
+    assert len(outcomes) == len(requests)
+    assert outcomes == play.ended
