@@ -1,10 +1,12 @@
 """The knobs that make the sandbox misbehave on purpose. Kept in the store: a restart keeps them."""
 
 import json
+import re
 import sqlite3
 import threading
 from typing import Any
 
+from sandbox.shopify.scopes import SCOPES, listed
 from sandbox.store import Store
 
 DEFAULTS: dict[str, Any] = {
@@ -140,7 +142,7 @@ def _wrong(name: str, default: Any, value: Any) -> str | None:
     if name == "bulk_line_order":
         return None if value in LINE_ORDERS else f"one of {', '.join(LINE_ORDERS)}"
     if isinstance(default, str):
-        return None if isinstance(value, str) else "a text"
+        return _wrong_text(name, value)
     if isinstance(default, bool):
         return None if isinstance(value, bool) else "true or false"
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
@@ -149,3 +151,13 @@ def _wrong(name: str, default: Any, value: Any) -> str | None:
         return "a whole number"
     is_copies = name == "webhook_copies" and not 1 <= value <= MOST_COPIES
     return f"1 to {MOST_COPIES}" if is_copies else None
+
+
+def _wrong_text(name: str, value: Any) -> str | None:
+    if not isinstance(value, str):
+        return "a text"
+    if name == "shopify_missing_scopes" and not listed(value) <= set(SCOPES):
+        return f"some of {', '.join(SCOPES)}, with commas"
+    if name == "shopify_served_version" and not re.fullmatch(r"(\d{4}-\d{2})?", value):
+        return "a version such as 2026-01, or empty"
+    return None

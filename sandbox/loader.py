@@ -308,14 +308,15 @@ def product_row(shop: int, line: dict[str, Any]) -> tuple[Any, ...]:
 def checkout_row(shop: int, line: dict[str, Any], *, token: str | None = None) -> tuple[Any, ...]:
     """The values of INSERT_CHECKOUT. Raises BadLineError.
 
-    `token`: as orders name it in `checkoutToken`; by default the one in the recovery address.
+    `token`: as orders name it in `checkoutToken`; by default the one in the recovery address, and
+    the checkout's number where that has none.
     """
     number, body = id_number(line.get("id"), "AbandonedCheckout"), good_checkout(line)
     customer, completed = body["customer"], body["completedAt"]
     return (
         shop,
         number,
-        token or recovery_token(body["abandonedCheckoutUrl"]),
+        token or recovery_token(body["abandonedCheckoutUrl"]) or str(number),
         id_number(customer["id"], "Customer") if customer else None,
         epoch(body["createdAt"]),
         epoch(body["updatedAt"]),

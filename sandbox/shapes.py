@@ -107,7 +107,7 @@ FINANCIAL_STATUSES = frozenset(
 )
 UNCOUNTED_STATUSES = frozenset({"VOIDED", "EXPIRED", "REFUNDED"})
 LARGEST_ID = 2**63 - 1
-_RECOVERY = re.compile(r"/checkouts/(?:ac|cn)/([^/?#]+)/recover(?:[?#]|$)")
+_RECOVERY = re.compile(r"/checkouts/(?:\w{2}/)?([^/?#]+)/recover(?:[?#]|$)")
 
 
 class BadLineError(ValueError):
@@ -228,7 +228,8 @@ def good_checkout(line: dict[str, Any]) -> dict[str, Any]:
     _times(body, "createdAt", "updatedAt")
     if body["completedAt"] is not None:
         _times(body, "completedAt")
-    recovery_token(body.get("abandonedCheckoutUrl"))
+    if not isinstance(body.get("abandonedCheckoutUrl"), str):
+        raise BadLineError("abandonedCheckoutUrl is not an address")
     if not isinstance(body["discountCodes"], list):
         raise BadLineError("discountCodes is not a list")
     amount(body, "totalPriceSet")
@@ -247,12 +248,10 @@ def good_checkout_item(line: dict[str, Any]) -> dict[str, Any]:
     return _complete(line, CHECKOUT_ITEM)
 
 
-def recovery_token(url: Any) -> str:
-    """`abc` of `https://…/checkouts/ac/abc/recover?key=…`. Raises BadLineError."""
-    found = _RECOVERY.search(url) if isinstance(url, str) else None
-    if found is None:
-        raise BadLineError("abandonedCheckoutUrl is not a recovery address")
-    return found[1]
+def recovery_token(url: str) -> str | None:
+    """`abc` of `https://…/checkouts/ac/abc/recover?key=…`; None of any other address."""
+    found = _RECOVERY.search(url)
+    return found[1] if found else None
 
 
 def amount(body: dict[str, Any], name: str) -> Decimal:

@@ -1,11 +1,14 @@
 """What the app may read and write, and what Shopify says of a field that it may not."""
 
 from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
 
 from graphql import FieldNode, GraphQLError
 
-from sandbox.faults import Faults
 from sandbox.shopify.errors import graphql_error
+
+if TYPE_CHECKING:  # the knobs know the scopes
+    from sandbox.faults import Faults
 
 SCOPES = (
     "read_all_orders",
@@ -40,9 +43,14 @@ OF_FIELD = {
 }
 
 
-def granted(faults: Faults) -> tuple[str, ...]:
+def listed(text: str) -> set[str]:
+    """The scopes of a list with commas."""
+    return {each.strip() for each in text.split(",") if each.strip()}
+
+
+def granted(faults: "Faults") -> tuple[str, ...]:
     """The scopes that the shop gave; without reading there is no writing either."""
-    missing = {each.strip() for each in faults["shopify_missing_scopes"].split(",")}
+    missing = listed(faults["shopify_missing_scopes"])
     missing |= {each.replace("read_", "write_") for each in missing}
     return tuple(scope for scope in SCOPES if scope not in missing)
 

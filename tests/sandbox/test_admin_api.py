@@ -165,6 +165,23 @@ def test_a_field_without_its_scope_is_denied_in_shopify_s_shape(
     }
 
 
+@pytest.mark.parametrize(
+    ("knob", "words"),
+    [
+        ({"shopify_missing_scopes": "read_order"}, "some of read_all_orders, read_customers"),
+        ({"shopify_served_version": "latest"}, "a version such as 2026-01"),
+        ({"shopify_served_version": 2026}, "must be a text"),
+        ({"bulk_strangers": -1}, "not below zero"),
+    ],
+)
+def test_a_knob_turned_to_what_it_cannot_be_is_refused(
+    quiet_shop: Running, knob: dict[str, Any], words: str
+) -> None:
+    answer = quiet_shop.client.post("/_sandbox/faults", json=knob)
+    assert answer.status_code == 422
+    assert words in answer.json()["error"]
+
+
 @pytest.mark.requirement("SHOP-04")
 def test_customers_and_orders_are_counted(quiet_shop: Running) -> None:
     assert quiet_shop.data(document("counts")) == {

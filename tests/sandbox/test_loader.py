@@ -188,7 +188,7 @@ def test_what_a_folder_says_of_earlier_orders_is_kept_and_new_ones_are_added(
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"abandonedCheckoutUrl": "https://try.example/cart"}, "not a recovery address"),
+        ({"abandonedCheckoutUrl": None}, "not an address"),
         ({"id": "gid://shopify/Order/1"}, "not the id of a AbandonedCheckout"),
         ({"totalPriceSet": None}, "totalPriceSet is not money"),
         ({"completedAt": "later"}, "completedAt is not a time"),
@@ -202,8 +202,11 @@ def test_a_checkout_that_shopify_could_not_have_sent_is_refused(
 
 
 def test_a_checkout_is_known_by_the_token_in_its_recovery_address() -> None:
-    assert checkout_row(1, a_checkout(SHOP, 1))[2] == "token1"
-    assert checkout_row(1, a_checkout(SHOP, 1), token="another")[2] == "another"
+    line = a_checkout(SHOP, 1)
+    older = line | {"abandonedCheckoutUrl": "https://try.example/1/checkouts/abc/recover?key=k"}
+    without = line | {"abandonedCheckoutUrl": "https://try.example/cart"}
+    assert [checkout_row(1, each)[2] for each in (line, older, without)] == ["token1", "abc", "1"]
+    assert checkout_row(1, line, token="another")[2] == "another"
 
 
 @pytest.mark.parametrize(
