@@ -1,9 +1,10 @@
-"""Webhooks and rejected lines that name somebody erased, and came after it.
+"""Webhooks, rejected lines and provider events that name somebody erased, and came after it.
 
-Shopify goes on telling of an old order of theirs, and a sync may meet a broken line about them. Who
-was erased is known by hashes only, so whatever in a body may be an address or a number is hashed
-and looked up. Once an hour for shops that have erased somebody; nothing is mailed or stored of them
-meanwhile, only the body itself waits to go.
+Shopify goes on telling of an old order of theirs, a sync may meet a broken line about them, and the
+provider may tell of a mail by an id that we have forgotten. Who was erased is known by hashes only,
+so whatever in a body may be an address or a number is hashed and looked up. Once an hour for shops
+that have erased somebody; nothing is mailed or stored of them meanwhile, only the body itself waits
+to go.
 """
 
 import re
@@ -92,6 +93,40 @@ WHERE shop_id = :shop_id AND rejected_line_id = ANY(CAST(:ids AS bigint []))
 """)
 
 
+READ_EVENTS = text("""
+-- Returns events that came since and are about no message of ours, those of other shops excepted.
+-- Changes nothing. Reads all events without a message.
+SELECT events.provider, events.event_id, CAST(events.body AS text) AS body
+FROM crm.delivery_events AS events
+WHERE
+    events.message_id IS NULL
+    AND events.received_at > :since
+    AND events.body <> '{}'
+    AND coalesce(
+        events.body #>> '{data,tags,shop_id}' = CAST(CAST(:shop_id AS integer) AS text), true
+    )
+""")
+
+EMPTY_EVENT = text("""
+-- Changes crm.delivery_events: only that it came stays. Primary key.
+UPDATE crm.delivery_events
+SET body = '{}', error = NULL
+WHERE provider = :provider AND event_id = :event_id
+""")
+
+DROP_SUBJECTS = text("""
+-- Changes crm.privacy_requests: whom a data request was about goes with its answer, which is kept
+-- for a while (core/ingestion/retention.py). Reads the few requests there are.
+UPDATE crm.privacy_requests
+SET subject = NULL
+WHERE
+    kind = 'data_request'
+    AND state = 'completed'
+    AND export IS NULL
+    AND subject IS NOT NULL
+""")
+
+
 @dataclass(frozen=True)
 class Named:
     """What in a body may be a customer's number or an address."""
@@ -112,6 +147,7 @@ class Named:
 def forget_late(factory: SessionFactory, *, secret_key: SecretStr, every: timedelta = EVERY) -> int:
     """Look at every shop whose hour is over; returns how many bodies and lines went."""
     with session_scope(factory) as session:
+        session.execute(DROP_SUBJECTS)
         due = session.execute(CLAIM, {"every": every}).all()
     return sum(
         _forget(factory, row.shop_id, row.swept_at - OVERLAP, secret_key=secret_key) for row in due
@@ -136,7 +172,8 @@ def _forget(
             break
         start, after = rows[-1].received_at, rows[-1].webhook_id
     with session_scope(factory) as session:
-        return erased + _forget_lines(session, shop_id, since, secret_key=secret_key)
+        erased += _forget_lines(session, shop_id, since, secret_key=secret_key)
+        return erased + _forget_events(session, shop_id, since, secret_key=secret_key)
 
 
 def _forget_lines(session: Session, shop_id: int, since: datetime, *, secret_key: SecretStr) -> int:
@@ -145,6 +182,17 @@ def _forget_lines(session: Session, shop_id: int, since: datetime, *, secret_key
     gone = list(_naming_erased(session, shop_id, lines, secret_key=secret_key))
     if gone:
         session.execute(ERASE_LINES, {"shop_id": shop_id, "ids": gone})
+    return len(gone)
+
+
+def _forget_events(
+    session: Session, shop_id: int, since: datetime, *, secret_key: SecretStr
+) -> int:
+    rows = session.execute(READ_EVENTS, {"shop_id": shop_id, "since": since})
+    events = {(row.provider, row.event_id): row.body.encode() for row in rows}
+    gone = list(_naming_erased(session, shop_id, events, secret_key=secret_key))
+    for provider, event_id in gone:
+        session.execute(EMPTY_EVENT, {"provider": provider, "event_id": event_id})
     return len(gone)
 
 

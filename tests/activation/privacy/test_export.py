@@ -93,6 +93,16 @@ def test_an_export_is_erased_with_the_person(world: World, request_id: int) -> N
 
 
 @pytest.mark.requirement("SHOP-07")
+def test_whom_it_was_about_goes_with_the_answer(world: World, request_id: int) -> None:
+    """Retention removes the answer alone; the subject with its address stayed for ever."""
+    work(world)
+    assert request_of(world, request_id).subject is not None
+    world.execute("UPDATE crm.privacy_requests SET export = NULL")
+    work(world)
+    assert request_of(world, request_id).subject is None
+
+
+@pytest.mark.requirement("SHOP-07")
 def test_of_an_erased_person_an_export_says_only_that(world: World) -> None:
     traces(world)
     ask(world, PrivacyKind.CUSTOMER_REDACT, subject())

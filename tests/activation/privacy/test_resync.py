@@ -20,8 +20,8 @@ from core.clock import MovableClock
 from core.database import SessionFactory, session_scope
 from core.ingestion.inbox import receive
 from core.ingestion.sync import run_sync
-from core.models import Customer, InboxMessage, Order, PrivacyRequest, Shop
-from core.models.enums import InboxState, MembershipCause, PrivacyState, SyncKind
+from core.models import Customer, DeliveryEvent, InboxMessage, Order, PrivacyRequest, Shop
+from core.models.enums import EventState, InboxState, MembershipCause, PrivacyState, SyncKind
 from core.settings import Settings
 from tests.activation.fake_provider import FakeProvider
 from tests.activation.privacy.people import found_in_database, found_in_files, settle
@@ -181,6 +181,21 @@ def redact(live: Live) -> None:
     assert (request.state, request.error) == (PrivacyState.COMPLETED, None)
 
 
+def _late_event(live: Live) -> None:
+    """Without our tags, by an id that went with the message."""
+    with session_scope(live.world.factory) as session:
+        session.add(
+            DeliveryEvent(
+                provider="resend",
+                event_id="late",
+                event_type="email.opened",
+                occurred_at=live.world.now,
+                state=EventState.STORED,
+                body={"data": {"to": [EMAIL.upper()], "email_id": "mail-0"}},
+            )
+        )
+
+
 @pytest.mark.requirement("SHOP-07", "SHOP-08", "EMAIL-03")
 def test_erased_people_stay_erased_whatever_shopify_tells_afterwards(live: Live) -> None:
     meet_ada(live)
@@ -214,6 +229,7 @@ def test_erased_people_stay_erased_whatever_shopify_tells_afterwards(live: Live)
     live.post("customers/update", ada_body(updated_at="2026-11-20T14:50:00+01:00"))
     live.post("unknown/topic", {"customer": {"id": ADA}, "note": EMAIL})
     live.post("orders/create", {"id": "broken", "email": EMAIL})
+    _late_event(live)
     live.shopify.nodes = {f"gid://shopify/Customer/{ADA}": ada(updatedAt=newer)}
     live.world.execute(
         "UPDATE raw_shopify.refresh_requests SET next_attempt_at = clock_timestamp()"
