@@ -92,8 +92,8 @@ class LiveRun:
             )
         self.show()
 
-    def forgive(self, object_type: ObjectType, mark: Mark, number: int) -> None:
-        """Take back that line `number` of the file since `mark` was put aside, if it was."""
+    def forgive(self, object_type: ObjectType, mark: Mark, number: int) -> int:
+        """Take back that line `number` of the file since `mark` was put aside; 1 if it was."""
         with session_scope(self._factory) as session:
             gone = session.execute(
                 delete(RejectedLine)
@@ -107,6 +107,7 @@ class LiveRun:
                 .returning(RejectedLine.rejected_line_id)
             ).all()
         self.rejected -= len(gone)
+        return len(gone)
 
     def show(self) -> None:
         """Write the counts and the rejected lines that wait."""
@@ -119,8 +120,8 @@ class LiveRun:
                     customers_loaded=self._counts.customers,
                     orders_loaded=self._counts.orders,
                     order_lines_loaded=self._counts.order_lines,
-                    checkouts_loaded=getattr(self._counts, "checkouts", 0),
-                    products_loaded=getattr(self._counts, "products", 0),
+                    checkouts_loaded=self._counts.checkouts,
+                    products_loaded=self._counts.products,
                     objects_expected={
                         object_type.value: sum(by_operation.values())
                         for object_type, by_operation in self._expected.items()

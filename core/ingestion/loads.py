@@ -5,7 +5,7 @@ customer whom they name would be asked for one by one.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -42,7 +42,7 @@ class Load:
     outcome: Finished | Failed
     staged: Staged
     lines_read: int
-    screen: Screen | None
+    rejected: int = 0
 
 
 @dataclass
@@ -93,6 +93,7 @@ class Loads:
         )
         with session_scope(self.factory) as session:
             screen = Screen.load(session, self.operations.shop_id, self.settings.secret_key)
+        rejected_before = self.live.rejected
         staged = stage(
             self.factory,
             file,
@@ -104,7 +105,7 @@ class Loads:
             reject=partial(self.live.reject, export.object_type),
             progress=self.live.progress,
             screen=screen,
-            processes=getattr(self.settings, "ingest_processes", 1),
+            processes=self.settings.ingest_processes,
         )
         try:
             _check(file, outcome)
@@ -113,7 +114,8 @@ class Loads:
             raise
         finally:
             self.live.show()
-        return Load(export, outcome, staged, file.lines_read, screen)
+        rejected = self.live.rejected - rejected_before
+        return Load(export, outcome, staged, file.lines_read, rejected)
 
     def stage_partial(self, export: Export, failed: Failed) -> Window | None:
         """Load what a failed export had got done; returns the rest of its window.
@@ -123,7 +125,8 @@ class Loads:
         """
         mark = self.live.mark()
         load = self._stage(export, failed, failed.partial_url)
-        self.live.forgive(export.object_type, mark, load.lines_read)
+        forgiven = self.live.forgive(export.object_type, mark, load.lines_read)
+        load = replace(load, rejected=load.rejected - forgiven)
         with session_scope(self.factory) as session:
             position = load.staged.last_position(session)
         rest = export.window.after(position) if position else None
@@ -176,7 +179,7 @@ class Loads:
         if export.object_type is ObjectType.ORDER:
             self.counts.order_lines -= applied.orphans
         self.live.show()
-        self._tell(load, absent)
+        self._tell(replace(load, rejected=load.rejected + applied.orphans), absent)
 
     def _as(self, load: Load) -> datetime:
         """When the first export began of those that together are what this one is a part of."""
@@ -210,9 +213,15 @@ class Loads:
         ]
 
     def _tell(self, load: Load, absent: Absent | None) -> None:
-        words = WORDS[load.export.object_type]
         kind = load.export.object_type
+        words = WORDS[kind]
         self.sync_log.info(f"Loaded {words}: {load.lines_read:,} lines of Shopify's file.", kind)
+        if load.rejected:
+            self.sync_log.warning(
+                f"{load.rejected:,} lines of {words} could not be read. They were put aside; the "
+                "rest is in.",
+                kind,
+            )
         if absent and absent.is_doubtful:
             self.sync_log.warning(absent.words, kind)
         elif absent:

@@ -176,7 +176,6 @@ def ending(sync_log: SyncLog, *, kind: SyncKind) -> Iterator[None]:
             raise TransientError(in_words(error)) from None
         raise
     complete(factory, shop_id, sync_run_id, kind=kind, clock=sync_log.clock)
-    sync_log.info("Done.")
 
 
 def is_alive(session: Session, shop_id: int) -> bool:

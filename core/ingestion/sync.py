@@ -96,6 +96,7 @@ def run_sync(
             access.note_version(client, sync_log)
             if kind is SyncKind.FULL:
                 analyze(factory)
+            sync_log.info(_totals(counts))
     return SyncReport(
         sync_run_id=sync_run_id,
         customers=counts.customers,
@@ -292,6 +293,14 @@ class _Sync:
             f"however little is asked for ({_meaning(export.window)}). What came before is loaded. "
             "Sync again later; if it stays so, ask Shopify's support about failing bulk operations."
         )
+
+
+def _totals(counts: Counts) -> str:
+    return (
+        f"Done. Shopify told of {counts.customers:,} customers, {counts.orders:,} orders with "
+        f"{counts.order_lines:,} lines, {counts.checkouts:,} abandoned checkouts and "
+        f"{counts.products:,} products."
+    )
 
 
 def _together(errors: list[PermanentError]) -> PermanentError:
