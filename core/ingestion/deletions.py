@@ -84,12 +84,14 @@ def deleted_orders(session: Session, shop_id: int, order_ids: Sequence[int]) -> 
 def hide_checkout(
     session: Session, shop_id: int, *, token: str | None, number: int | None, gone_at: datetime
 ) -> None:
-    keys = [key for key in (token, number and f"AbandonedCheckout/{number}") if key]
+    """Shopify's body has the id and no token; of a checkout that only webhooks told us of, the id
+    is in the name.
+    """
     session.execute(
         statement("hide_checkouts"),
         {
             "shop_id": shop_id,
-            "keys": keys,
+            "number": number,
             "token": token,
             "gone_at": gone_at,
             "long_ago": LONG_AGO,

@@ -1,15 +1,17 @@
--- Checkouts that Shopify deleted, by key or by GraphQL's id.
+-- A checkout that Shopify deleted, by its token or its id.
 -- Changes: raw_shopify.checkouts; one we do not know yet, but whose key we do, gets a row that stays
 -- hidden.
--- Index: pk_checkouts.
+-- Index: none, it reads the shop's checkouts; rare.
 WITH known AS (
     UPDATE raw_shopify.checkouts AS stored SET
         deleted_at = least(stored.deleted_at, CAST(:gone_at AS timestamptz)),
         loaded_at = clock_timestamp()
     WHERE stored.shop_id = :shop_id
         AND (
-            stored.checkout_key = ANY(CAST(:keys AS text []))
+            stored.checkout_key = CAST(:token AS text)
             OR stored.token = CAST(:token AS text)
+            OR stored.checkout_id = CAST(:number AS bigint)
+            OR stored.name = '#' || CAST(:number AS bigint)
         )
     RETURNING stored.checkout_key
 )
