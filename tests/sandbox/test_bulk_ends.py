@@ -172,6 +172,24 @@ def test_a_cancelled_operation_keeps_its_slot_until_it_has_stopped(shop: Running
     assert submit(shop, query)["userErrors"] == []
 
 
+@pytest.mark.requirement("SHOP-03")
+def test_what_was_under_way_at_a_restart_is_run_again_and_what_was_to_stop_stops(
+    start: Callable[..., Any], folder: Path
+) -> None:
+    query = CUSTOMERS.replace("$filter$", "")
+    with start() as sandbox:
+        sandbox.load(folder)
+        sandbox.fault(bulk_hold=True)
+        runs, stops = (submit(sandbox, query)["bulkOperation"]["id"] for _ in range(2))
+        cancel(sandbox, stops)
+    with start() as sandbox:
+        assert poll(sandbox, stops)["status"] == "CANCELING"
+        sandbox.fault(bulk_hold=False)
+        wait_for(lambda: poll(sandbox, stops)["status"] == "CANCELED")
+        wait_for(lambda: poll(sandbox, runs)["status"] == "COMPLETED")
+        assert len(lines(poll(sandbox, runs)["url"])) == 5
+
+
 def test_what_is_over_or_unknown_cannot_be_cancelled(shop: Running) -> None:
     done = run(shop, CUSTOMERS)
     assert cancel(shop, done["id"]) == {
