@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from core.ingestion.windows import Window
 from core.shopify.gid import LARGEST
-from tests.fixtures.shopify import _matches as matches
+from tests.fixtures.shopify_search import matches
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 pytestmark = pytest.mark.requirement("SHOP-02")
