@@ -5,6 +5,7 @@ prepared statement, a SET, a session's advisory lock or a temporary table that o
 transaction is then an error, or worse, somebody else's.
 """
 
+import asyncio
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -12,8 +13,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
@@ -45,6 +48,7 @@ from tests.fixtures.shopify import (
     order_node,
     webhook_headers,
 )
+from webapp.app import create_app
 
 WORKERS = 3 * POOL_SIZE
 BUYERS = range(1000, 1040)  # first buyers, told by webhook
@@ -144,6 +148,61 @@ def versions(seed: int) -> list[tuple[str, bytes]]:
     return bodies
 
 
+Deliver = Callable[[SessionFactory, Settings, MovableClock, list[tuple[str, bytes]]], None]
+
+
+def one_by_one(
+    factory: SessionFactory,
+    settings: Settings,
+    clock: MovableClock,
+    deliveries: list[tuple[str, bytes]],
+) -> None:
+    """Each in a transaction of its own, many at once."""
+
+    def work(part: list[tuple[str, bytes]]) -> None:
+        for webhook_id, body in part:
+            headers = webhook_headers(body, "orders/updated", webhook_id)
+            answer = receive(factory, headers=headers, body=body, settings=settings, clock=clock)
+            assert answer.status == 200
+
+    together(*(lambda start=start: work(deliveries[start::WORKERS]) for start in range(WORKERS)))
+
+
+def in_groups(
+    _factory: SessionFactory,
+    settings: Settings,
+    clock: MovableClock,
+    deliveries: list[tuple[str, bytes]],
+) -> None:
+    """Through two web processes' worth of the application, which commits in groups."""
+
+    async def post(app: FastAPI, part: list[tuple[str, bytes]]) -> None:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://crm.example") as client:
+            answers = await asyncio.gather(
+                *(
+                    client.post(
+                        "/webhooks/shopify",
+                        content=body,
+                        headers=webhook_headers(body, "orders/updated", webhook_id),
+                    )
+                    for webhook_id, body in part
+                )
+            )
+        assert {answer.status_code for answer in answers} == {200}
+
+    async def post_all() -> None:
+        await asyncio.gather(*(post(app, deliveries[n::2]) for n, app in enumerate(apps)))
+
+    apps = [create_app(settings, clock=clock) for _ in range(2)]
+    try:
+        asyncio.run(post_all())
+    finally:
+        for app in apps:
+            app.state.services.provider.close()
+            app.state.services.engine.dispose()
+
+
 TABLES = {
     "orders": "order_id, customer_id, updated_at, current_total, is_counted",
     "order_lines": "line_id, order_id, unit_price",
@@ -171,12 +230,15 @@ def stored(factory: SessionFactory, shop_id: int) -> dict[str, list[tuple[Any, .
 
 
 @pytest.mark.requirement("SHOP-05", "SHOP-06", "RFM-04")
+@pytest.mark.parametrize("deliver", [one_by_one, in_groups])
 def test_webhooks_in_disorder_end_in_the_rows_of_one_ordered_pass(
     pooled: SessionFactory,
     pooled_settings: Settings,
     session_factory: SessionFactory,
     settings: Settings,
     clock: MovableClock,
+    *,
+    deliver: Deliver,
 ) -> None:
     with session_scope(session_factory) as session:
         shop_id = add_shop(session, settings).shop_id
@@ -190,16 +252,8 @@ def test_webhooks_in_disorder_end_in_the_rows_of_one_ordered_pass(
         )
         other_id = other.shop_id
 
-    def deliver(factory: SessionFactory, mine: Settings, part: list[tuple[str, bytes]]) -> None:
-        for webhook_id, body in part:
-            headers = webhook_headers(body, "orders/updated", webhook_id)
-            answer = receive(factory, headers=headers, body=body, settings=mine, clock=clock)
-            assert answer.status == 200
-
     deliveries = versions(seed=7)
-    parts = [deliveries[start::WORKERS] for start in range(WORKERS)]
-    together(*(lambda part=part: deliver(pooled, pooled_settings, part) for part in parts))
-
+    deliver(pooled, pooled_settings, clock, deliveries)
     for webhook_id, body in sorted(set(deliveries)):
         headers = webhook_headers(
             body, "orders/updated", webhook_id, domain="other.myshopify.com", secret="another"
