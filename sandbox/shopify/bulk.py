@@ -167,20 +167,27 @@ class BulkJobs:
 
     def view(self, shop: sqlite3.Row, row: sqlite3.Row, *, base_url: str) -> Body:
         """The fields of BulkOperation; it looks RUNNING for the first few polls at least."""
-        if row["status"] == "CANCELING":
-            return new_view(row) | {"status": "CANCELING"}
-        if row["status"] in UNFINISHED or row["polls"] <= self._world.faults["bulk_running_polls"]:
+        looks_new = row["polls"] <= self._world.faults["bulk_running_polls"]
+        if row["status"] != "CANCELING" and (row["status"] in UNFINISHED or looks_new):
             return new_view(row) | {"status": "RUNNING" if row["polls"] else "CREATED"}
+        return self._true_view(shop, row, base_url=base_url)
+
+    def _true_view(self, shop: sqlite3.Row, row: sqlite3.Row, *, base_url: str) -> Body:
+        if row["status"] in HOLDS_SLOT:
+            return new_view(row) | {"status": row["status"]}
         is_expired = row["completed_at"] + URL_SECONDS < self._world.clock.now()
         return finished_view(row, self._files.url(shop, row, base_url), is_expired=is_expired)
 
     def list(self, shop: sqlite3.Row, *, base_url: str) -> list[Body]:
-        """All operations of the app, strangers among them, as they are: no poll is counted."""
+        """All operations of the app, strangers among them, as they are, polled or not.
+
+        One that ended and was never polled holds no slot, and must not look as if it did.
+        """
         with self._world.store.read() as db:
             rows = db.execute(
                 "select * from bulk_operations where shop = ? order by num", [shop["shop"]]
             ).fetchall()
-        ours = [self.view(shop, row, base_url=base_url) for row in rows]
+        ours = [self._true_view(shop, row, base_url=base_url) for row in rows]
         return [self._stranger(num) for num in self._strangers()] + ours
 
     def _stranger(self, num: int) -> Body:
