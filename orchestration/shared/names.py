@@ -27,6 +27,8 @@ CUSTOMER_SEGMENTS: Final = dg.AssetKey(["marts", "customer_segments"])
 SEGMENT_MEMBERSHIPS: Final = dg.AssetKey(["crm", "segment_memberships"])
 ENROLLMENTS: Final = dg.AssetKey(["crm", "enrollments"])
 MESSAGES: Final = dg.AssetKey(["crm", "messages"])
+WRITE_BACKS: Final = dg.AssetKey(["crm", "write_backs"])
+PRIVACY_REQUESTS: Final = dg.AssetKey(["crm", "privacy_requests"])
 
 # On a run that a person asked for: which sync request, as `shop_id/sync_request_id`.
 REQUEST_TAG: Final = "ecomcrm/sync_request"

@@ -16,7 +16,9 @@ from orchestration.shared.names import (
     ENROLLMENTS,
     MESSAGES,
     OWNERS,
+    PRIVACY_REQUESTS,
     SEGMENT_MEMBERSHIPS,
+    WRITE_BACKS,
 )
 from orchestration.shared.runtime import Runtime
 
@@ -41,6 +43,19 @@ _KINDS = {"postgres"}
             kinds=_KINDS | {"resend"},
             owners=OWNERS,
         ),
+        dg.AssetSpec(
+            WRITE_BACKS,
+            deps=[ENROLLMENTS],
+            description="One row per tag or consent that Shopify is to be told of.",
+            kinds=_KINDS | {"shopify"},
+            owners=OWNERS,
+        ),
+        dg.AssetSpec(
+            PRIVACY_REQUESTS,
+            description="One row per request of a compliance webhook: exports and erasures.",
+            kinds=_KINDS,
+            owners=OWNERS,
+        ),
     ],
 )
 def activation(
@@ -53,8 +68,8 @@ def activation(
             counts: dict[str, int] = {}
         else:
             counts = _run(context, runtime, stop)
-    yield dg.MaterializeResult(asset_key=ENROLLMENTS, metadata={**counts})
-    yield dg.MaterializeResult(asset_key=MESSAGES, metadata={**counts})
+    for key in (ENROLLMENTS, MESSAGES, WRITE_BACKS, PRIVACY_REQUESTS):
+        yield dg.MaterializeResult(asset_key=key, metadata={**counts})
 
 
 def _run(context: dg.AssetExecutionContext, runtime: Runtime, stop: Event) -> dict[str, int]:

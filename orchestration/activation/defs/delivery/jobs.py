@@ -8,5 +8,5 @@ from orchestration.shared.names import ACTIVATION_JOB
 run_activation = dg.define_asset_job(
     ACTIVATION_JOB,
     selection=dg.AssetSelection.assets(activation),
-    description="Everything due: refresh requests, memberships, enrolment, steps, freeze, send.",
+    description="Everything due: privacy, refreshes, inbox, memberships, mails, write-backs.",
 )

@@ -34,7 +34,7 @@ _OPEN = [
     job=run_activation,
     minimum_interval_seconds=TICK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Orders, refresh requests or inbox retries are waiting.",
+    description="Orders, webhooks, refreshes, privacy requests or write-backs are waiting.",
 )
 def new_order_sensor(
     context: dg.SensorEvaluationContext, runtime: Runtime
