@@ -20,6 +20,7 @@ from activation.privacy.person import Person
 
 CHUNK: Final = 2000  # bodies looked at in one transaction
 ASCII: Final = 0x80
+LONG: Final = 20  # digits: more than any id has
 SHORTEST_PHONE: Final = 6  # digits; shorter ones are extension numbers, and everywhere
 
 NEXT_CHUNK = text("""
@@ -136,8 +137,7 @@ class Sought:
             read = orjson.loads(body)
         except orjson.JSONDecodeError:
             return True
-        root_type = {"customers": "customer", "orders": "order"}.get(topic.partition("/")[0], "")
-        return any(self._is_theirs(*each) for each in _walk(read, root_type))
+        return any(self._is_theirs(*each) for each in walk(read, topic))
 
     def _is_theirs(self, place: str, value: str | int) -> bool:
         person = self.person
@@ -228,6 +228,22 @@ def erase_events(session: Session, shop_id: int, sought: Sought) -> int:
         ERASE_EVENTS, {"shop_id": shop_id, "email_pattern": sought.email_pattern}
     )
     return len(erased.all())
+
+
+def walk(read: Any, topic: str) -> Iterator[tuple[str, str | int]]:
+    """Every text and number in a body, each with its place."""
+    return _walk(
+        read, {"customers": "customer", "orders": "order"}.get(topic.partition("/")[0], "")
+    )
+
+
+def customer_numbers(place: str, value: str | int) -> Iterator[int]:
+    """The numbers that stand for a customer there."""
+    if isinstance(value, str):
+        yield from (int(number) for kind, number in _GID.findall(value) if kind == "Customer")
+        value = int(value) if value.isascii() and value.isdigit() and len(value) < LONG else 0
+    if place in _CUSTOMER_PLACES:
+        yield value
 
 
 def _walk(value: Any, place: str) -> Iterator[tuple[str, str | int]]:

@@ -8,7 +8,7 @@ to go.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from activation.privacy.bodies import ERASE_INBOX
+from activation.privacy.bodies import ERASE_INBOX, customer_numbers, walk
 from core.database import SessionFactory, session_scope
 from core.ingestion.screen import Screen
 
@@ -27,7 +27,6 @@ OVERLAP: Final = timedelta(days=1)  # a body may be committed long after it was 
 CHUNK: Final = 500
 ADDRESS: Final = re.compile(r"[^\s\"<>,;:\\()]+@[^\s\"<>,;:\\()]+")
 NUMBER: Final = re.compile(r"(?<![\d.])\d{1,19}(?![\d.])")
-BIGGEST: Final = 2**63 - 1
 
 CLAIM = text("""
 -- Returns a shop that has erased somebody and was not looked at for an hour, and since when.
@@ -68,7 +67,7 @@ RETURNING request.shop_id, due.swept_at
 READ_BODIES = text("""
 -- Returns bodies that came since. Those that are still to be applied wait until they are. Changes
 -- nothing. Index ix_webhook_inbox__received.
-SELECT webhook_id, body, received_at
+SELECT webhook_id, topic, body, received_at
 FROM raw_shopify.webhook_inbox
 WHERE
     shop_id = :shop_id
@@ -135,12 +134,16 @@ class Named:
     addresses: frozenset[str]
 
     @classmethod
-    def in_body(cls, body: bytes) -> "Named":
-        plain = _plain(body)
-        numbers = (int(each) for each in NUMBER.findall(plain))
+    def in_body(cls, body: bytes, topic: str) -> "Named":
+        try:
+            places = list(walk(orjson.loads(body), topic))
+        except orjson.JSONDecodeError:
+            plain = body.decode(errors="replace").replace("\\/", "/")
+            numbers = {int(each) for each in NUMBER.findall(plain)}
+            return cls(frozenset(numbers), _addresses(plain))
         return cls(
-            frozenset(each for each in numbers if each <= BIGGEST),
-            frozenset(each.rstrip(".") for each in ADDRESS.findall(plain)),
+            frozenset(number for each in places for number in customer_numbers(*each)),
+            frozenset[str]().union(*(_addresses(str(value)) for _, value in places)),
         )
 
 
@@ -163,7 +166,7 @@ def _forget(
             rows = session.execute(
                 READ_BODIES, {"shop_id": shop_id, "since": start, "after": after, "limit": CHUNK}
             ).all()
-            bodies = {row.webhook_id: bytes(row.body) for row in rows}
+            bodies = {row.webhook_id: (bytes(row.body), row.topic) for row in rows}
             gone = list(_naming_erased(session, shop_id, bodies, secret_key=secret_key))
             if gone:
                 session.execute(ERASE_INBOX, {"shop_id": shop_id, "webhook_ids": gone})
@@ -178,7 +181,7 @@ def _forget(
 
 def _forget_lines(session: Session, shop_id: int, since: datetime, *, secret_key: SecretStr) -> int:
     rows = session.execute(READ_LINES, {"shop_id": shop_id, "since": since})
-    lines = {row.rejected_line_id: bytes(row.content) for row in rows}
+    lines = {row.rejected_line_id: (bytes(row.content), "") for row in rows}
     gone = list(_naming_erased(session, shop_id, lines, secret_key=secret_key))
     if gone:
         session.execute(ERASE_LINES, {"shop_id": shop_id, "ids": gone})
@@ -189,7 +192,7 @@ def _forget_events(
     session: Session, shop_id: int, since: datetime, *, secret_key: SecretStr
 ) -> int:
     rows = session.execute(READ_EVENTS, {"shop_id": shop_id, "since": since})
-    events = {(row.provider, row.event_id): row.body.encode() for row in rows}
+    events = {(row.provider, row.event_id): (row.body.encode(), "") for row in rows}
     gone = list(_naming_erased(session, shop_id, events, secret_key=secret_key))
     for provider, event_id in gone:
         session.execute(EMPTY_EVENT, {"provider": provider, "event_id": event_id})
@@ -197,10 +200,14 @@ def _forget_events(
 
 
 def _naming_erased(
-    session: Session, shop_id: int, bodies: dict[Any, bytes], *, secret_key: SecretStr
+    session: Session,
+    shop_id: int,
+    bodies: Mapping[Any, tuple[bytes, str]],
+    *,
+    secret_key: SecretStr,
 ) -> Iterator[Any]:
-    """Keys of the bodies that name somebody erased; one look-up for all of them."""
-    named = {key: Named.in_body(body) for key, body in bodies.items()}
+    """Keys of the bodies (with their topics) that name somebody erased; one look-up for all."""
+    named = {key: Named.in_body(*each) for key, each in bodies.items()}
     screen = Screen.load_for(
         session,
         shop_id,
@@ -217,9 +224,7 @@ def _naming_erased(
             yield key
 
 
-def _plain(body: bytes) -> str:
-    """Without JSON's escapes where it can be read as JSON."""
-    try:
-        return orjson.dumps(orjson.loads(body)).decode()
-    except orjson.JSONDecodeError:
-        return body.decode(errors="replace").replace("\\/", "/")
+def _addresses(value: str) -> frozenset[str]:
+    if "@" not in value:
+        return frozenset()
+    return frozenset(each.rstrip(".") for each in ADDRESS.findall(value))

@@ -36,6 +36,7 @@ RETURNING
     request.kind,
     request.subject,
     request.attempts,
+    coalesce(request.receipt ->> 'searched_to', '') AS searched_to,
     request.receipt ->> 'screened_at' IS NOT NULL AS is_screened,
     coalesce(
         CAST(request.receipt ->> 'screened_at' AS timestamptz) + :settling <= clock_timestamp(),
@@ -53,6 +54,19 @@ SET
     error = NULL
 WHERE shop_id = :shop_id AND privacy_request_id = :request_id AND state = 'pending'
 """).bindparams(bindparam("subject", type_=JSONB))
+
+KEEP_SEARCHED = text("""
+-- Changes crm.privacy_requests: how far the inbox has been searched. Primary key.
+UPDATE crm.privacy_requests
+SET
+    receipt = receipt || jsonb_build_object(
+        'searched_to',
+        CAST(:searched_to AS text),
+        'webhook_bodies',
+        coalesce(CAST(receipt ->> 'webhook_bodies' AS bigint), 0) + :erased
+    )
+WHERE shop_id = :shop_id AND privacy_request_id = :request_id AND state = 'pending'
+""")
 
 POSTPONE = text("""
 -- Changes crm.privacy_requests: why it is not done yet, and when it is tried again. Primary key.
@@ -76,7 +90,7 @@ SET
     state = 'completed',
     subject = :subject,
     export = :export,
-    receipt = coalesce(receipt, '{}') || CAST(:receipt AS jsonb),
+    receipt = (coalesce(receipt, '{}') || CAST(:receipt AS jsonb)) - 'searched_to',
     error = NULL,
     next_attempt_at = NULL,
     finished_at = :now
@@ -99,6 +113,7 @@ class Claimed:
     kind: PrivacyKind
     subject: dict[str, Any] | None
     attempts: int
+    searched_to: str
     is_screened: bool
     is_settled: bool
 
@@ -130,6 +145,7 @@ def claim(session: Session, *, settling: timedelta) -> Claimed | None:
         kind=PrivacyKind(row.kind),
         subject=row.subject,
         attempts=row.attempts,
+        searched_to=row.searched_to,
         is_screened=row.is_screened,
         is_settled=row.is_settled,
     )
@@ -146,6 +162,19 @@ def keep_screened(
             "request_id": request.request_id,
             "subject": subject,
             "settling": settling,
+        },
+    )
+
+
+def keep_searched(session: Session, request: Claimed, *, searched_to: str, erased: int) -> None:
+    """In the transaction that erased these bodies."""
+    session.execute(
+        KEEP_SEARCHED,
+        {
+            "shop_id": request.shop_id,
+            "request_id": request.request_id,
+            "searched_to": searched_to,
+            "erased": erased,
         },
     )
 

@@ -1,6 +1,7 @@
 """Working privacy requests, one at a time, as far as each goes."""
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ class Privacy:
     clock: Clock
     stop: Callable[[], bool] = lambda: False
     settling: timedelta = SETTLING
+    patience: float = 5.0  # seconds of searching before others have their turn
     checkpoint: Callable[[str], None] = lambda _: None
 
 
@@ -255,17 +257,22 @@ class _Work:
             raise _NotYet(MAIL_UNDER_WAY)
 
     def _erase_bodies(self, sought: Sought) -> dict[str, int]:
-        erased, after = 0, ""
+        """The inbox may be large: after a while others have their turn, and it goes on later. What
+        comes in meanwhile is found late (late.py).
+        """
+        after, ends_at = self._request.searched_to, time.monotonic() + self._privacy.patience
         while True:
             with session_scope(self._factory) as session:
                 count, after = erase_bodies(session, self._shop_id, sought, after=after)
-            erased += count
+                if after:
+                    requests.keep_searched(session, self._request, searched_to=after, erased=count)
             self._privacy.checkpoint("bodies_erased")
             if not after:
                 break
+            if time.monotonic() >= ends_at:
+                raise _NotYet(None, timedelta(seconds=1))
         with session_scope(self._factory) as session:
             return {
-                "raw_shopify.webhook_inbox": erased,
                 "raw_shopify.rejected_lines": erase_rejected(session, self._shop_id, sought),
                 "crm.delivery_events": erase_events(session, self._shop_id, sought),
             }

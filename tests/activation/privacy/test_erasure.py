@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from activation.privacy import bodies
 from activation.privacy.work import Privacy, work_due
 from core.database import session_scope
 from core.ingestion.runs import only_one
@@ -75,7 +76,8 @@ def test_after_erasing_nothing_of_her_is_in_any_table_or_file(world: World) -> N
     assert (request.state, request.subject, request.error) == (PrivacyState.COMPLETED, None, None)
     assert request.receipt is not None
     assert request.receipt["rows"]["raw_shopify.customers"] == 2
-    assert request.receipt["rows"]["raw_shopify.webhook_inbox"] == 11
+    assert request.receipt["webhook_bodies"] == 11
+    assert set(request.receipt) == {"rows", "screened_at", "swept_at", "webhook_bodies"}
     assert request.receipt["rows"]["raw_shopify.rejected_lines"] == 5
     assert request.receipt["rows"]["raw_shopify.orders"] == 3
 
@@ -123,6 +125,24 @@ def test_others_keep_everything(world: World) -> None:
     erase(world, order)
     assert found_in_database(world, tuple(map(str, OTHERS))) == theirs
     assert ("raw_shopify.webhook_inbox", str(OTHERS[0])) in theirs
+
+
+@pytest.mark.requirement("SHOP-07")
+def test_a_large_inbox_is_searched_in_turns_with_other_work(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Searched in one go, a million webhooks held up all mail for minutes."""
+    monkeypatch.setattr(bodies, "CHUNK", 3)
+    order = traces(world)
+    request_id = ask(world, PrivacyKind.CUSTOMER_REDACT, subject([order]))
+    work(world)
+    turns = 0
+    while request_of(world, request_id).state is PrivacyState.PENDING:
+        settle(world)
+        assert work(world, patience=0.0).failures == []
+        turns += 1
+    assert turns == 5  # 12 webhooks, 3 a turn, and one to see that there are no more
+    assert found_in_database(world) == set()
 
 
 @pytest.mark.requirement("SHOP-07")
