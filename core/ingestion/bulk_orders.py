@@ -39,6 +39,13 @@ class _Bulk:
         )
         return self.session.execute(sql, {"shop_id": self.shop_id, **values})
 
+    def count(self) -> int:
+        """How many orders are staged."""
+        number: int = self.session.execute(
+            text(f"SELECT count(*) FROM {self.tables['orders']}")
+        ).scalar_one()
+        return number
+
     def make(self, table: str, column: str) -> None:
         self.session.execute(text(f"CREATE TEMP TABLE {table} ({column} bigint) ON COMMIT DROP"))
 
@@ -61,12 +68,13 @@ def apply_bulk(
     bulk = _Bulk(session, shop_id, tables)
     orphans = rowcount(bulk.run("reject_orphan_lines", sync_run_id=sync_run_id))
     _leave_what_counts(bulk)
-    bulk.run("insert_orders")
+    inserted = rowcount(bulk.run("insert_orders"))
     _lock_touched(bulk)
-    bulk.run("update_orders")
-    bulk.run("delete_gone_lines")
+    if inserted < bulk.count():  # on a first sync all are new, and have nothing that could go
+        bulk.run("update_orders")
+        bulk.run("delete_gone_lines")
+        bulk.run("delete_gone_refunds")
     bulk.run("upsert_lines")
-    bulk.run("delete_gone_refunds")
     bulk.run("upsert_refunds")
     statistics.recompute_touched(session, shop_id, _TOUCHED, touched_at=at)
     bulk.run("request_unknown_customers", at=at)
@@ -83,8 +91,8 @@ def _leave_what_counts(bulk: _Bulk) -> None:
     bulk.make("incomplete_orders", "order_id")
     bulk.run("find_incomplete_orders")
     bulk.analyze("incomplete_orders")
-    bulk.run("drop_unchanged_orders")
-    bulk.analyze(f"{bulk.tables['orders']} (order_id, customer_id, updated_at)")
+    if rowcount(bulk.run("drop_unchanged_orders")):
+        bulk.analyze(f"{bulk.tables['orders']} (order_id, customer_id, updated_at)")
 
 
 def _lock_touched(bulk: _Bulk) -> None:
