@@ -74,6 +74,7 @@ class Exports:
         self._live = live
         self._waiting: list[Export] = []
         self._running: list[Export] = []
+        self._missed: list[Export] = []
         self._heard: set[str] = set()
         self._slept = 0.0
         self._slot_at = 0.0
@@ -84,18 +85,26 @@ class Exports:
         """Have the window exported; one with an operation is only waited for."""
         (self._running if export.operation else self._waiting).append(export)
 
-    def drop(self, object_type: ObjectType) -> None:
-        """Ask for nothing more of this type. What runs is left to the next sync."""
-        self._waiting = [each for each in self._waiting if each.object_type is not object_type]
-        self._running = [each for each in self._running if each.object_type is not object_type]
+    def drop(self, export: Export) -> None:
+        """It failed for good: ask for nothing more of its type. What runs is left to the next sync.
+
+        Their windows stay among those still to come, so that no cursor passes them.
+        """
+        kind = export.object_type
+        self._missed += [export, *(each for each in self._open() if each.object_type is kind)]
+        self._waiting = [each for each in self._waiting if each.object_type is not kind]
+        self._running = [each for each in self._running if each.object_type is not kind]
 
     def has(self, object_type: ObjectType) -> bool:
-        return any(each.object_type is object_type for each in (*self._waiting, *self._running))
+        return any(each.object_type is object_type for each in self._open())
 
     def windows(self, object_type: ObjectType) -> list[Window]:
-        """What is still to come of this type."""
-        both = (*self._waiting, *self._running)
+        """What is still to come of this type, in this sync or a later one."""
+        both = (*self._open(), *self._missed)
         return [each.window for each in both if each.object_type is object_type]
+
+    def _open(self) -> list[Export]:
+        return [*self._waiting, *self._running]
 
     def ended(self) -> Iterator[tuple[Export, Outcome]]:
         """Each export with what became of it, until none is left; more may be added meanwhile.

@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from core.database import SessionFactory, session_scope
-from core.errors import PermanentError
+from core.errors import EcomCRMError, PermanentError
 from core.ingestion import cursors
 from core.ingestion.absent import Absent, ask_for_absent
 from core.ingestion.bulk_file import BulkFile
@@ -124,7 +124,11 @@ class Loads:
         been cut off: it is not put aside, the rest begins with it.
         """
         mark = self.live.mark()
-        load = self._stage(export, failed, failed.partial_url)
+        try:
+            load = self._stage(export, failed, failed.partial_url)
+        except EcomCRMError:
+            self.live.undo(mark)
+            raise
         forgiven = self.live.forgive(export.object_type, mark, load.lines_read)
         load = replace(load, rejected=load.rejected - forgiven)
         with session_scope(self.factory) as session:

@@ -36,7 +36,7 @@ from core.ingestion.windows import Window
 from core.models import Shop, SyncRun
 from core.models.enums import BulkPurpose, ObjectType, SyncKind
 from core.settings import Settings
-from core.shopify.client import ShopifyClient
+from core.shopify.client import ExpiredUrlError, ShopifyClient
 from core.shopify.documents import load
 
 TYPES: Final = (ObjectType.CUSTOMER, ObjectType.ORDER)
@@ -154,6 +154,10 @@ class _Comparison:
                 self._take(export, outcome)
             except OperationLostError as error:
                 self.exports.ask_again(export, error)
+            except ExpiredUrlError as error:
+                # Its address was renewed once already.
+                self.operations.fail(export.running, status=None, code="EXPIRED_URL")
+                self.exports.ask_again(export, OperationLostError(str(error)))
 
     def _count(self) -> None:
         """Shopify's own counts; it stops counting somewhere and says so."""

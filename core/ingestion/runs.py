@@ -77,15 +77,12 @@ def start(
     """
     now = clock.now()
     with session_scope(factory) as session:
-        session.execute(
+        died = session.scalars(
             update(SyncRun)
             .where(SyncRun.shop_id == shop_id, SyncRun.state == SyncState.RUNNING)
-            .values(
-                state=SyncState.FAILED,
-                finished_at=now,
-                error=DIED,
-            )
-        )
+            .values(state=SyncState.FAILED, finished_at=now, error=DIED)
+            .returning(SyncRun.sync_run_id)
+        ).all()
         if kind is not SyncKind.RECONCILE:
             session.execute(
                 update(Shop)
@@ -101,7 +98,9 @@ def start(
         )
         session.add(run)
         session.flush()
-        return run.sync_run_id
+    for sync_run_id in died:
+        SyncLog(factory, shop_id, sync_run_id, clock).error(DIED)
+    return run.sync_run_id
 
 
 def warn(sync_log: SyncLog, words: str) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from core.clock import Clock
 from core.database import SessionFactory, session_scope
-from core.errors import PermanentError
+from core.errors import EcomCRMError, PermanentError
 from core.ingestion import access, cursors, runs
 from core.ingestion.exports import FLAT, Export, Exports, Outcome
 from core.ingestion.live import LiveRun
@@ -132,13 +132,14 @@ class _Sync:
     sync_log: SyncLog
     counts: Counts
     settings: Settings
-    errors: dict[ObjectType, PermanentError] = field(default_factory=dict)
+    errors: list[PermanentError] = field(default_factory=list)
     failures: dict[ObjectType, int] = field(default_factory=dict)
 
     def run(self) -> None:
         """Everything runs at Shopify while what has ended first is loaded here.
 
-        A type that fails for good stops no other; its error is raised in the end.
+        A type that fails for good stops no other. Its error is raised in the end, or only told
+        where we can do without the type.
         """
         self.exports = Exports(self.operations, self.sync_log, self.live)
         self.loads = Loads(
@@ -162,7 +163,7 @@ class _Sync:
         finally:
             self.loads.drop_all()
         if self.errors:
-            raise _together(list(self.errors.values()))
+            raise _together(self.errors)
 
     def _complete_types(self) -> frozenset[ObjectType]:
         """Without the scope read_all_orders an export of everything names only recent orders."""
@@ -213,17 +214,21 @@ class _Sync:
             self.operations.fail(export.running, status=None, code="EXPIRED_URL")
             self.exports.ask_again(export, OperationLostError(str(error)))
         except PermanentError as error:
-            self._set_aside(export.object_type, error)
+            self._set_aside(export, error)
 
-    def _set_aside(self, object_type: ObjectType, error: PermanentError) -> None:
+    def _set_aside(self, export: Export, error: PermanentError) -> None:
         """The type fails, or is left out where we can do without; the others go on."""
-        self.exports.drop(object_type)
-        if isinstance(error, AccessDeniedError) and object_type not in NEEDED:
-            self.sync_log.warning(_LESS[object_type], object_type)
-            runs.warn(self.sync_log, _LESS[object_type])
+        object_type = export.object_type
+        self.exports.drop(export)
+        if object_type in NEEDED:
+            self.sync_log.error(f"{WORDS[object_type].capitalize()}: {error}", object_type)
+            self.errors.append(error)
             return
-        self.sync_log.error(f"{WORDS[object_type].capitalize()}: {error}", object_type)
-        self.errors[object_type] = error
+        words = f"The {WORDS[object_type]} could not be read: {error}"
+        if isinstance(error, AccessDeniedError):
+            words = _LESS[object_type]
+        self.sync_log.warning(words, object_type)
+        runs.warn(self.sync_log, words)
 
     def _follow_up(self, export: Export, outcome: Outcome) -> None:
         """What was asked for long ago has come; ask for what has changed since, too."""
@@ -271,7 +276,7 @@ class _Sync:
             return None
         try:
             return self.loads.stage_partial(export, failed)
-        except (OperationLostError, ExpiredUrlError, PermanentError) as error:
+        except EcomCRMError as error:
             log.info("The part of an export cannot be used: %s", error)
             return None
 

@@ -240,6 +240,55 @@ def test_an_export_that_always_fails_ends_the_sync_in_words(
     assert len(rows(others, type=object_type)) == 3, "one type stops no other"
 
 
+def test_a_half_that_fails_for_good_holds_the_cursor_also_for_what_is_applied_later(
+    sync: Sync, fake: FakeShopify, rows: Rows, limited: Callable[..., Limited]
+) -> None:
+    """What was staged and waited for the customers was applied after the other half had failed,
+    with nothing left to come: the cursor passed what had never been read."""
+    bad = order_node(12, 1, updatedAt=at(60 * 24 * 10))
+    fake.customers = [customer_node(1)]
+    fake.orders = [order_node(11, 1, updatedAt=at(0)), bad]
+    limited("orders", 1, code="TIMEOUT")
+    left = [200]
+
+    def customers_last(request: httpx.Request) -> httpx.Response | None:
+        gid = "gid://shopify/BulkOperation/1"
+        if f'{gid}"'.encode() not in request.content or not left[0]:
+            return None
+        left[0] -= 1
+        state = {k: v for k, v in fake.operations[gid].items() if k != "content"}
+        return graphql({"bulkOperation": state | {"status": "RUNNING", "url": None}})
+
+    def never_the_bad_one(request: httpx.Request) -> httpx.Response | None:
+        if b"bulkOperation(id" not in request.content:
+            return None
+        gid = json.loads(request.content)["variables"]["id"]
+        query = fake.queries[int(gid.rpartition("/")[2]) - 1]
+        if "orders(" not in query or bad not in fake.lines_of(query):
+            return None
+        state = {k: v for k, v in fake.operations[gid].items() if k != "content"}
+        return graphql({"bulkOperation": state | {"status": "FAILED", "errorCode": "TIMEOUT"}})
+
+    fake.before[:0] = [customers_last, never_the_bad_one]
+    with pytest.raises(PermanentError, match="gives up on every export of orders"):
+        sync()
+    assert rows("SELECT order_id FROM raw_shopify.orders") == [(11,)]
+    [(time, _)] = rows(CURSOR, type="Order")
+    assert str(time) < str(datetime.fromisoformat(at(60 * 24 * 10)))
+
+
+def test_products_that_shopify_never_exports_stand_in_nobodys_way(
+    sync: Sync, fake: FakeShopify, rows: Rows, limited: Callable[..., Limited]
+) -> None:
+    fake.customers, fake.products = [customer_node(1)], [product_node(77)]
+    limited("products", 0, has_part=False, code="TIMEOUT")
+    sync()
+    [(state, warning)] = rows("SELECT state, warning FROM raw_shopify.sync_runs")
+    assert state == "completed"
+    assert "products could not be read" in str(warning)
+    assert rows("SELECT first_sync_completed_at IS NOT NULL FROM crm.shops") == [(True,)]
+
+
 def test_a_single_hiccup_is_asked_again_and_not_split(
     sync: Sync, fake: FakeShopify, rows: Rows, limited: Callable[..., Limited]
 ) -> None:
