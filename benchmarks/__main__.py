@@ -10,11 +10,12 @@ import json
 import sys
 from collections.abc import Callable
 
-from benchmarks import ingest, latency_cold
+from benchmarks import ingest, latency_cold, webhook
 
 BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {
     "ingest": ingest.run,
     "latency_cold": latency_cold.run,
+    "webhook": webhook.run,
 }
 
 

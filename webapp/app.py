@@ -15,6 +15,7 @@ from core.settings import Settings, load_settings
 from webapp.assets import STATIC, CachedStaticFiles, read_assets
 from webapp.errors import install_error_handlers
 from webapp.middleware import RequestContext
+from webapp.receiver import WebhookReceiver
 from webapp.routes import health, login, overview, unsubscribe, webhooks
 from webapp.services import Services
 
@@ -41,6 +42,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
     )
     app.state.services = services
     app.add_middleware(RequestContext, is_https=services.is_https)
+    app.add_middleware(WebhookReceiver)
     install_error_handlers(app)
     for module in (health, webhooks, unsubscribe, login, overview):
         app.include_router(module.router)

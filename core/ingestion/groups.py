@@ -7,7 +7,7 @@ stays in the inbox as `received`, and is applied by the next activation run.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final
 
@@ -31,6 +31,9 @@ from core.ingestion.taking import (
 from core.models.enums import InboxState
 
 log = logging.getLogger(__name__)
+
+# Somebody is known to hold a row then; who waits for it is only to be found.
+DIVIDED_LOCK_TIMEOUT: Final = "5ms"
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ def _divide(group: Group, letters: list[Incoming], error: Exception) -> dict[str
         return _keep(group, letters, WAITING)
     if len(letters) == 1:
         return _keep(group, letters, refused(group.shop, letters[0].topic, error, attempts=1))
+    if code in LOCKED and group.is_hasty:
+        group = replace(group, lock_timeout=DIVIDED_LOCK_TIMEOUT)
     middle = len(letters) // 2
     return _take_all(group, letters[:middle]) | _take_all(group, letters[middle:])
 

@@ -37,6 +37,7 @@ CREATE OR REPLACE FUNCTION raw_shopify.take_webhooks(
     OUT erased text []
 )
 LANGUAGE plpgsql
+SET enable_seqscan = off
 AS $function$
 #variable_conflict use_column
 DECLARE
@@ -46,6 +47,9 @@ DECLARE
     v_lines raw_shopify.order_lines [];
     v_refunds raw_shopify.refunds [];
     v_checkouts raw_shopify.checkouts [];
+    v_order_ids bigint [];
+    v_checkout_keys text [];
+    v_named bigint [];
     v_touched bigint [];
     v_asked bigint [];
     v_contested bigint [];
@@ -156,7 +160,7 @@ BEGIN
                 FROM unnest(v_customers) AS told
                 INNER JOIN raw_shopify.customers AS stored
                     ON stored.shop_id = p_shop_id
-                        AND stored.customer_id = told.customer_id
+                        AND stored.customer_id = told.customer_id AND stored.customer_id = ANY(p_customer_ids)
                 WHERE stored.consent_state IS NULL
                     OR (
                         stored.updated_at = told.updated_at
@@ -184,6 +188,7 @@ BEGIN
         v_refunds := ARRAY(
             SELECT told FROM jsonb_populate_recordset(NULL::raw_shopify.refunds, p_refunds) AS told
         );
+        v_order_ids := ARRAY(SELECT staged.order_id FROM unnest(v_orders) AS staged);
         INSERT INTO raw_shopify.orders (
             shop_id, order_id, name, customer_id, email, created_at, updated_at, processed_at,
             cancelled_at, is_test, financial_status, source_name, checkout_token, discount_codes,
@@ -206,7 +211,7 @@ BEGIN
                     SELECT stored.customer_id
                     FROM raw_shopify.orders AS stored
                     INNER JOIN unnest(v_orders) AS staged
-                        ON stored.order_id = staged.order_id
+                        ON stored.order_id = staged.order_id AND stored.order_id = ANY(v_order_ids)
                     WHERE stored.shop_id = p_shop_id
                         AND stored.updated_at <= staged.updated_at
                     ORDER BY stored.order_id
@@ -244,7 +249,7 @@ BEGIN
                 SELECT stored.customer_id
                 FROM raw_shopify.customer_statistics AS stored
                 INNER JOIN unnest(v_touched) AS touched (customer_id)
-                    ON stored.customer_id = touched.customer_id
+                    ON stored.customer_id = touched.customer_id AND stored.customer_id = ANY(v_touched)
                 WHERE stored.shop_id = p_shop_id
                 ORDER BY stored.customer_id
                 FOR UPDATE OF stored
@@ -257,7 +262,7 @@ BEGIN
                 SELECT stored.order_id
                 FROM raw_shopify.orders AS stored
                 INNER JOIN unnest(v_orders) AS staged
-                    ON stored.order_id = staged.order_id
+                    ON stored.order_id = staged.order_id AND stored.order_id = ANY(v_order_ids)
                 WHERE stored.shop_id = p_shop_id
                     AND stored.updated_at = staged.updated_at
                     AND stored.updated_at <= staged.updated_at AND (stored.name, stored.customer_id, stored.email, stored.created_at, stored.updated_at, stored.processed_at, stored.cancelled_at, stored.is_test, stored.financial_status, stored.source_name, stored.checkout_token, stored.discount_codes, stored.currency, stored.current_total, stored.original_total, stored.refunded_total) IS DISTINCT FROM (staged.name, staged.customer_id, staged.email, staged.created_at, staged.updated_at, staged.processed_at, staged.cancelled_at, staged.is_test, staged.financial_status, staged.source_name, staged.checkout_token, staged.discount_codes, staged.currency, staged.current_total, staged.original_total, staged.refunded_total)
@@ -282,16 +287,16 @@ BEGIN
                 loaded_at = clock_timestamp()
             FROM unnest(v_orders) AS staged
             WHERE stored.shop_id = p_shop_id
-                AND stored.order_id = staged.order_id
+                AND stored.order_id = staged.order_id AND stored.order_id = ANY(v_order_ids)
                 AND stored.updated_at <= staged.updated_at AND (stored.name, stored.customer_id, stored.email, stored.created_at, stored.updated_at, stored.processed_at, stored.cancelled_at, stored.is_test, stored.financial_status, stored.source_name, stored.checkout_token, stored.discount_codes, stored.currency, stored.current_total, stored.original_total, stored.refunded_total) IS DISTINCT FROM (staged.name, staged.customer_id, staged.email, staged.created_at, staged.updated_at, staged.processed_at, staged.cancelled_at, staged.is_test, staged.financial_status, staged.source_name, staged.checkout_token, staged.discount_codes, staged.currency, staged.current_total, staged.original_total, staged.refunded_total);
             DELETE FROM raw_shopify.order_lines AS gone
             USING unnest(v_orders) AS staged
             INNER JOIN raw_shopify.orders AS stored
                 ON stored.shop_id = p_shop_id
-                    AND stored.order_id = staged.order_id
+                    AND stored.order_id = staged.order_id AND stored.order_id = ANY(v_order_ids)
                     AND stored.updated_at = staged.updated_at
             WHERE gone.shop_id = p_shop_id
-                AND gone.order_id = staged.order_id
+                AND gone.order_id = staged.order_id AND gone.order_id = ANY(v_order_ids)
                 AND NOT EXISTS (
                     SELECT 1
                     FROM unnest(v_lines) AS staged_line
@@ -302,10 +307,10 @@ BEGIN
             USING unnest(v_orders) AS staged
             INNER JOIN raw_shopify.orders AS stored
                 ON stored.shop_id = p_shop_id
-                    AND stored.order_id = staged.order_id
+                    AND stored.order_id = staged.order_id AND stored.order_id = ANY(v_order_ids)
                     AND stored.updated_at = staged.updated_at
             WHERE gone.shop_id = p_shop_id
-                AND gone.order_id = staged.order_id
+                AND gone.order_id = staged.order_id AND gone.order_id = ANY(v_order_ids)
                 AND NOT EXISTS (
                     SELECT 1
                     FROM unnest(v_refunds) AS staged_refund
@@ -326,7 +331,7 @@ BEGIN
             ON staged_line.order_id = staged.order_id
         INNER JOIN raw_shopify.orders AS stored
             ON stored.shop_id = p_shop_id
-                AND stored.order_id = staged.order_id
+                AND stored.order_id = staged.order_id AND stored.order_id = ANY(v_order_ids)
                 AND stored.updated_at = staged.updated_at
         ORDER BY staged_line.line_id
         ON CONFLICT (shop_id, line_id) DO UPDATE SET
@@ -360,7 +365,7 @@ BEGIN
                 ON staged_refund.order_id = staged.order_id
             INNER JOIN raw_shopify.orders AS stored
                 ON stored.shop_id = p_shop_id
-                    AND stored.order_id = staged.order_id
+                    AND stored.order_id = staged.order_id AND stored.order_id = ANY(v_order_ids)
                     AND stored.updated_at = staged.updated_at
             ORDER BY staged_refund.refund_id
             ON CONFLICT (shop_id, refund_id) DO UPDATE SET
@@ -398,12 +403,12 @@ BEGIN
             ) AS shop
             LEFT JOIN raw_shopify.orders AS orders
                 ON orders.shop_id = p_shop_id
-                    AND orders.customer_id = touched.customer_id
+                    AND orders.customer_id = touched.customer_id AND orders.customer_id = ANY(v_touched)
                     AND orders.is_counted
             GROUP BY touched.customer_id
         ) AS fresh
         WHERE stored.shop_id = p_shop_id
-            AND stored.customer_id = fresh.customer_id
+            AND stored.customer_id = fresh.customer_id AND stored.customer_id = ANY(v_touched)
             AND (
                 stored.order_count, stored.total_spent, stored.first_order_at, stored.last_order_at,
                 stored.foreign_currency_order_count
@@ -418,6 +423,7 @@ BEGIN
             SELECT told FROM jsonb_populate_recordset(NULL::raw_shopify.checkouts, p_checkouts)
                 AS told
         );
+        v_checkout_keys := ARRAY(SELECT told.checkout_key FROM unnest(v_checkouts) AS told);
         INSERT INTO raw_shopify.checkouts AS stored (
             shop_id, checkout_key, token, name, customer_id, email, phone, recovery_url, created_at,
             updated_at, completed_at, currency, total, subtotal, discount_codes, line_items
@@ -432,7 +438,7 @@ BEGIN
                 SELECT 1
                 FROM raw_shopify.checkouts AS held
                 WHERE held.shop_id = p_shop_id
-                    AND held.checkout_key = told.checkout_key
+                    AND held.checkout_key = told.checkout_key AND held.checkout_key = ANY(v_checkout_keys)
             )
         ORDER BY told.checkout_key
         ON CONFLICT (shop_id, checkout_key) DO UPDATE SET
@@ -458,6 +464,7 @@ BEGIN
         );
     END IF;
 
+    v_named := p_named_ids || ARRAY(SELECT staged.customer_id FROM unnest(v_orders) AS staged);
     INSERT INTO raw_shopify.refresh_requests AS stored (
         shop_id, object_type, object_id, reason, requested_at, next_attempt_at
     )
@@ -468,14 +475,11 @@ BEGIN
         FROM unnest(v_asked) AS moved (customer_id)
         UNION ALL
         SELECT 'Customer', named.customer_id, 'consent unknown'
-        FROM (
-            SELECT staged.customer_id FROM unnest(v_orders) AS staged
-            UNION
-            SELECT named.customer_id FROM unnest(p_named_ids) AS named (customer_id)
-        ) AS named
+        FROM unnest(v_named) AS named (customer_id)
         LEFT JOIN raw_shopify.customers AS customer
             ON customer.shop_id = p_shop_id
                 AND customer.customer_id = named.customer_id
+                AND customer.customer_id = ANY(v_named)
         WHERE named.customer_id IS NOT NULL
             AND customer.consent_state IS NULL
         UNION ALL
@@ -505,7 +509,7 @@ BEGIN
             SELECT 1
             FROM raw_shopify.products AS stored
             WHERE stored.shop_id = p_shop_id
-                AND stored.product_id = named.product_id
+                AND stored.product_id = named.product_id AND stored.product_id = ANY(p_product_ids)
         )
         ORDER BY named.product_id
         ON CONFLICT (shop_id, object_type, object_id) DO NOTHING;
