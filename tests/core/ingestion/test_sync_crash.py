@@ -30,6 +30,7 @@ from tests.fixtures.shopify_server import served
 
 pytestmark = [pytest.mark.processes, pytest.mark.requirement("SHOP-02")]
 
+CHUNKS = "core.ingestion.bulk_file:BulkFile._chunks"
 OPERATIONS, LOADS = "core.ingestion.operations:Operations", "core.ingestion.loads:Loads"
 # Step → where it is, and how many exports are asked for until all is loaded: four, and again each
 # that had been loaded or was lost.
@@ -38,7 +39,8 @@ STEPS = {
     "remembered": (f"{OPERATIONS}.submit", "after", 1, 4),
     "all asked for": (f"{OPERATIONS}.submit", "after", 4, 4),
     "polling": (f"{OPERATIONS}.read", "after", 1, 4),
-    "mid-download": ("core.ingestion.bulk_file:BulkFile._chunks", "during", 2, 5),
+    "mid-download": (CHUNKS, "during", 1, 4),
+    "mid-download, with two processes at work on it": (CHUNKS, "during", 2, 5),
     "staged": ("core.ingestion.loads:stage", "after", 1, 4),
     "before the commit of the first file": ("core.ingestion.loads:mark_loaded", "after", 1, 4),
     "between applying and the cursor": ("core.ingestion.staging:Staged.apply", "after", 2, 5),
@@ -88,13 +90,20 @@ def everything(rows: Rows) -> dict[str, list[tuple[object, ...]]]:
     return found
 
 
-def crash(address: str, shop: Shop, settings: Settings, step: tuple[str, str, int, int]) -> None:
+def crash(
+    address: str,
+    shop: Shop,
+    settings: Settings,
+    step: tuple[str, str, int, int],
+    *,
+    processes: int = 1,
+) -> None:
     """Run a sync in a process that dies at the step."""
     environment = os.environ | {
         "DATABASE_URL": settings.database_url.get_secret_value(),
         "ECOMCRM_SECRET_KEY": settings.secret_key.get_secret_value(),
         "ECOMCRM_HOME": str(settings.home),
-        "ECOMCRM_INGEST_PROCESSES": "1",  # the steps are this process's own
+        "ECOMCRM_INGEST_PROCESSES": str(processes),
     }
     command = [sys.executable, "-m", "tests.core.ingestion.crashing_sync", str(shop.shop_id)]
     ended = subprocess.run(
@@ -135,7 +144,7 @@ def test_a_sync_killed_at_any_step_goes_on_to_the_same_rows(
     rows: Rows,
     clock: MovableClock,
 ) -> None:
-    crash(address, shop, settings, step)
+    crash(address, shop, settings, step, processes=step[2] if step[1] == "during" else 1)
     is_over = step[:2] == ("core.ingestion.runs:complete", "after")
     assert runs.sweep_dead(session_factory, clock=clock) == (0 if is_over else 1)
     sync()
