@@ -240,7 +240,10 @@ def walk(read: Any, topic: str) -> Iterator[tuple[str, str | int]]:
 def customer_numbers(place: str, value: str | int) -> Iterator[int]:
     """The numbers that stand for a customer there."""
     if isinstance(value, str):
-        yield from (int(number) for kind, number in _GID.findall(value) if kind == "Customer")
+        if "gid://" in value:
+            yield from (int(number) for kind, number in _GID.findall(value) if kind == "Customer")
+        if place not in _CUSTOMER_PLACES:
+            return
         value = int(value) if value.isascii() and value.isdigit() and len(value) < LONG else 0
     if place in _CUSTOMER_PLACES:
         yield value

@@ -23,7 +23,8 @@ from core.database import SessionFactory, session_scope
 from core.ingestion.screen import Screen
 
 EVERY: Final = timedelta(hours=1)
-OVERLAP: Final = timedelta(days=1)  # a body may be committed long after it was received
+OVERLAP: Final = timedelta(minutes=10)  # a body is committed a little after it was received
+RETRIED: Final = timedelta(days=7)  # longer than any is tried again (core/ingestion/backoff.py)
 CHUNK: Final = 500
 ADDRESS: Final = re.compile(r"[^\s\"<>,;:\\()]+@[^\s\"<>,;:\\()]+")
 NUMBER: Final = re.compile(r"(?<![\d.])\d{1,19}(?![\d.])")
@@ -65,13 +66,14 @@ RETURNING request.shop_id, due.swept_at
 """)
 
 READ_BODIES = text("""
--- Returns bodies that came since. Those that are still to be applied wait until they are. Changes
--- nothing. Index ix_webhook_inbox__received.
+-- Returns bodies that came since, and those of before that had to be tried again. Those that are
+-- still to be applied wait until they are. Changes nothing. Index ix_webhook_inbox__received.
 SELECT webhook_id, topic, body, received_at
 FROM raw_shopify.webhook_inbox
 WHERE
     shop_id = :shop_id
     AND (received_at, webhook_id) > (:since, :after)
+    AND (received_at > :recent OR attempts > 1)
     AND next_attempt_at IS NULL
     AND octet_length(body) > 0
 ORDER BY received_at, webhook_id
@@ -152,19 +154,25 @@ def forget_late(factory: SessionFactory, *, secret_key: SecretStr, every: timede
     with session_scope(factory) as session:
         session.execute(DROP_SUBJECTS)
         due = session.execute(CLAIM, {"every": every}).all()
-    return sum(
-        _forget(factory, row.shop_id, row.swept_at - OVERLAP, secret_key=secret_key) for row in due
-    )
+    return sum(_forget(factory, row.shop_id, row.swept_at, secret_key=secret_key) for row in due)
 
 
 def _forget(
     factory: SessionFactory, shop_id: int, since: datetime, *, secret_key: SecretStr
 ) -> int:
-    erased, start, after = 0, since, ""
+    recent = since - OVERLAP
+    erased, start, after = 0, since - RETRIED, ""
     while True:
         with session_scope(factory) as session:
             rows = session.execute(
-                READ_BODIES, {"shop_id": shop_id, "since": start, "after": after, "limit": CHUNK}
+                READ_BODIES,
+                {
+                    "shop_id": shop_id,
+                    "since": start,
+                    "after": after,
+                    "recent": recent,
+                    "limit": CHUNK,
+                },
             ).all()
             bodies = {row.webhook_id: (bytes(row.body), row.topic) for row in rows}
             gone = list(_naming_erased(session, shop_id, bodies, secret_key=secret_key))
@@ -175,8 +183,8 @@ def _forget(
             break
         start, after = rows[-1].received_at, rows[-1].webhook_id
     with session_scope(factory) as session:
-        erased += _forget_lines(session, shop_id, since, secret_key=secret_key)
-        return erased + _forget_events(session, shop_id, since, secret_key=secret_key)
+        erased += _forget_lines(session, shop_id, recent, secret_key=secret_key)
+        return erased + _forget_events(session, shop_id, recent, secret_key=secret_key)
 
 
 def _forget_lines(session: Session, shop_id: int, since: datetime, *, secret_key: SecretStr) -> int:
