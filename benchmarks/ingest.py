@@ -85,12 +85,15 @@ class _Measured:
                     connection.cursor().copy(f"COPY {table} TO STDOUT".encode()) as copy,
                 ):
                     file.writelines(copy)
+                like = f"CREATE UNLOGGED TABLE bench_{name} (LIKE {table})"
+                connection.execute(like.encode())
 
     def round(self) -> None:
         self._note("floor", self._copy_ready())
         for name, processes in (("one", 1), ("two", 2)):
             said = self.loader("stage", processes=processes)
             self._note(name, said["seconds"])
+            self._note(f"{name} cpu", said["cpu_seconds"])
             self.memory[name] = max(said["memory_mib"], self.memory.get(name, 0))
             if processes > 1:
                 self.memory["helper"] = said["helper_memory_mib"]
@@ -110,10 +113,8 @@ class _Measured:
 
     def _copy_ready(self) -> float:
         with psycopg.connect(self.url) as connection:
-            for name, table in self.tables.items():
-                connection.execute(f"DROP TABLE IF EXISTS bench_{name}".encode())
-                like = f"CREATE UNLOGGED TABLE bench_{name} (LIKE {table})"
-                connection.execute(like.encode())
+            for name in self.tables:
+                connection.execute(f"TRUNCATE bench_{name}".encode())
             connection.commit()
             began = time.perf_counter()
             for name in self.tables:
@@ -130,6 +131,7 @@ class _Measured:
     def _peer(self) -> float:
         given = {"url": self.url, "path": str(self.part), "folder": str(self.folder / "dlt")}
         said = _python("benchmarks.ingest_peer", json.dumps(given), folder=self.folder)
+        self._note("peer cpu", said["cpu_seconds"])
         return float(said["seconds"])
 
     def _ready(self, name: str) -> Path:
@@ -144,6 +146,9 @@ class _Measured:
         median = {name: statistics.median(found) for name, found in self.seconds.items()}
         rate = {name: lines / seconds for name, seconds in median.items()}
         peer = peer_lines / median["peer"]
+        # Of the loading processes alone: what is left of the figures on a machine that is busy.
+        cpu = {name: median[f"{name} cpu"] / lines * 1e6 for name in ("one", "two")}
+        peer_cpu = median["peer cpu"] / peer_lines * 1e6
         return {
             "n": lines,
             "repeats": ROUNDS,
@@ -161,6 +166,9 @@ class _Measured:
             "end_to_end_first": round(rate["first"]),
             "end_to_end_unchanged": round(rate["unchanged"]),
             "end_to_end_unchanged_two_processes": round(rate["unchanged_two"]),
+            "cpu_us_per_row": round(cpu["one"], 1),
+            "cpu_us_per_row_two_processes": round(cpu["two"], 1),
+            "peer_cpu_us_per_row": round(peer_cpu, 1),
             "memory_mib": round(self.memory["one"], 1),
             "memory_mib_two_processes": [round(self.memory[name], 1) for name in ("two", "helper")],
             "memory_mib_large": round(large["memory_mib"], 1) if large else None,

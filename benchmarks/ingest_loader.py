@@ -50,6 +50,7 @@ def main() -> int:
     source: Any = LocalFile(given["path"], given.get("times", 1))
     file = BulkFile(source, "https://local/", renew=lambda: "")
     counts, rejected = Counts(), []
+    cpu = _cpu_seconds()
     began = time.perf_counter()
     staged: Staged = stage(
         factory,
@@ -79,6 +80,7 @@ def main() -> int:
             {
                 "seconds": seconds,
                 "seconds_staged": seconds_staged,
+                "cpu_seconds": _cpu_seconds() - cpu,
                 "lines": file.lines_read,
                 "memory_mib": _peak_mib(),
                 "helper_memory_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
@@ -87,6 +89,12 @@ def main() -> int:
         )
     )
     return 0
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of its helpers, once they have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def _peak_mib() -> float:

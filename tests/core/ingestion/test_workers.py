@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import text
 
-from core.database import SessionFactory, session_scope
+from core.database import SessionFactory, make_engine, make_session_factory, session_scope
 from core.ingestion import frames, workers
 from core.ingestion.frames import Frame, FrameKind, Job, Told
 from core.ingestion.staging import STAGING, drop_leftovers
@@ -18,7 +18,7 @@ from core.models.enums import ObjectType
 from core.paths import PROJECT_ROOT
 from tests.core.ingestion.conftest import Rows
 from tests.fixtures.loads import Loaded, encoded, load, stage_lines
-from tests.fixtures.shopify import child, order_node
+from tests.fixtures.shopify import child, order_node, refund_node
 
 LINES = [
     node
@@ -166,6 +166,24 @@ def test_a_flood_of_rejected_lines_waits_and_is_told_whole(
     lines = [f"broken {number} {'x' * 500}" for number in range(3000)]
     stage_lines(session_factory, shop.shop_id, lines, processes=2, loaded=loaded)
     assert sorted(number for number, _, _ in loaded.rejected) == list(range(1, 3001))
+
+
+@pytest.mark.requirement("FOUND-03")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_load_fits_behind_a_pooler_of_few_connections(
+    engine: object, pooler_url: str, shop: Shop, rows: Rows, processes: int
+) -> None:
+    """It held one connection for each of its tables and waited for the next for ever."""
+    pooled = make_engine(pooler_url)
+    factory = make_session_factory(pooled)
+    with factory() as lock:  # as a sync holds one
+        lock.execute(text("SELECT 1"))
+        refunded = order_node(9_999, 1, refunds=[refund_node(1)])
+        loaded = load(factory, shop.shop_id, [*LINES, refunded, "broken"], processes=processes)
+    pooled.dispose()
+    assert [number for number, _, _ in loaded.rejected] == [4002]
+    assert rows("SELECT count(*) FROM raw_shopify.orders") == [(2001,)]
+    assert rows("SELECT count(*) FROM raw_shopify.refunds") == [(1,)]
 
 
 def test_a_helper_imports_neither_sqlalchemy_nor_http_nor_dagster() -> None:
