@@ -5,15 +5,16 @@ customer whom they name would be asked for one by one.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Final
 
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core.database import SessionFactory, session_scope
-from core.errors import EcomCRMError, PermanentError
+from core.errors import EcomCRMError, PermanentError, TransientError
 from core.ingestion import cursors
 from core.ingestion.absent import Absent, ask_for_absent
 from core.ingestion.bulk_file import BulkFile
@@ -36,12 +37,13 @@ DOWNLOADS: Final = 2  # of a file that arrives incomplete; then it is Shopify's 
 
 @dataclass(frozen=True)
 class Load:
-    """A staged file that waits to be applied."""
+    """A staged file that waits to be applied. `filled`: its tables that got rows."""
 
     export: Export
     outcome: Finished | Failed
     staged: Staged
     lines_read: int
+    filled: tuple[str, ...]
     rejected: int = 0
 
 
@@ -93,7 +95,7 @@ class Loads:
         )
         with session_scope(self.factory) as session:
             screen = Screen.load(session, self.operations.shop_id, self.settings.secret_key)
-        rejected_before = self.live.rejected
+        before, rejected_before = asdict(self.counts), self.live.rejected
         staged = stage(
             self.factory,
             file,
@@ -114,8 +116,13 @@ class Loads:
             raise
         finally:
             self.live.show()
+        filled = tuple(
+            staged.tables[name]
+            for name, count in asdict(self.counts).items()
+            if name in staged.tables and count > before[name]
+        )
         rejected = self.live.rejected - rejected_before
-        return Load(export, outcome, staged, file.lines_read, rejected)
+        return Load(export, outcome, staged, file.lines_read, filled, rejected)
 
     def stage_partial(self, export: Export, failed: Failed) -> Window | None:
         """Load what a failed export had got done; returns the rest of its window.
@@ -167,6 +174,7 @@ class Loads:
             pending.append(rest)
         as_of = self._as(load)
         with session_scope(self.factory) as session:
+            _check_filled(session, load)
             absent = self._ask_for_absent(session, load)
             applied = load.staged.apply(session, sync_run_id=self.operations.sync_run_id, at=now)
             position = cursors.reached(pending, as_of)
@@ -230,6 +238,16 @@ class Loads:
             self.sync_log.warning(absent.words, kind)
         elif absent:
             self.sync_log.info(absent.words, kind)
+
+
+def _check_filled(session: Session, load: Load) -> None:
+    """Raises TransientError when the database has crashed since the file was staged.
+
+    Recovery empties unlogged tables without a word, and an empty file would pass for a whole one.
+    """
+    for table in load.filled:
+        if not session.execute(text(f"SELECT EXISTS (SELECT FROM {table})")).scalar_one():
+            raise TransientError("The database was restarted and lost a file that was half loaded.")
 
 
 def _customers_first(load: Load) -> bool:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from core.clock import Clock
 from core.database import SessionFactory, session_scope
-from core.errors import PermanentError
+from core.errors import PermanentError, TransientError
 from core.ingestion import access, refresh, runs, statistics
 from core.ingestion.absent import HELD, Absent, ask_for_absent
 from core.ingestion.bulk_file import BulkFile
@@ -104,6 +104,7 @@ def run_reconcile(
         operations = Operations(factory, client, shop_id, sync_run_id, clock, sleep, purpose)
         with runs.ending(sync_log, kind=kind):
             access.check_shop(client, sync_log)
+            access.note_version(client, sync_log)
             with session_scope(factory) as session:
                 drop_leftovers(session, shop_id)
             comparison = _Comparison(factory, operations, live, sync_log, settings)
@@ -116,7 +117,6 @@ def run_reconcile(
             )
             with session_scope(factory) as session:
                 session.get_one(SyncRun, (shop_id, sync_run_id)).report = report.as_json()
-            access.note_version(client, sync_log)
     return report
 
 
@@ -243,6 +243,7 @@ class _Comparison:
         object_type, now = export.object_type, self.operations.clock.now()
         report = self.found[object_type]
         with session_scope(self.factory) as session:
+            _check_filled(session, staged, finished)
             gone = self._ask_for_absent(session, object_type, finished, staged)
             self._ask_for_stale(session, object_type, staged, report)
             staged.drop(session)
@@ -309,3 +310,12 @@ class _Comparison:
             self.sync_log.warning(
                 f"So many {words} are brought sooner by a full sync: start one.", object_type
             )
+
+
+def _check_filled(session: Session, staged: Staged, finished: Finished) -> None:
+    """Raises TransientError when the database has crashed since: recovery empties these tables."""
+    has_ids: bool = session.execute(
+        text(f"SELECT EXISTS (SELECT FROM {staged.ids_table})")
+    ).scalar_one()
+    if finished.object_count and not has_ids:
+        raise TransientError("The database was restarted and lost a list that was to be compared.")

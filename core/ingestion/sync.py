@@ -90,10 +90,10 @@ def run_sync(
         operations = Operations(factory, client, shop_id, sync_run_id, clock, sleep)
         with runs.ending(sync_log, kind=kind):
             access.check_shop(client, sync_log)
+            access.note_version(client, sync_log)
             with session_scope(factory) as session:
                 drop_leftovers(session, shop_id)
             _Sync(factory, operations, kind, live, sync_log, counts, settings).run()
-            access.note_version(client, sync_log)
             if kind is SyncKind.FULL:
                 analyze(factory)
             sync_log.info(_totals(counts))

@@ -366,3 +366,32 @@ def test_a_sync_whose_lock_connection_was_cut_still_ends_well(
     fake.before.append(cut)
     assert sync().order_lines == 2
     assert rows(RUNS) == [("completed", None)]
+
+
+def test_a_database_that_crashed_after_a_file_was_staged_has_it_read_again(
+    session_factory: SessionFactory, sync: Sync, fake: FakeShopify, rows: Rows
+) -> None:
+    """Recovery empties unlogged tables: the empty ones passed for a file without orders, and the
+    cursor went over all that was in it."""
+    polls = on_poll(fake, 1, times=3, status="RUNNING", url=None)  # the orders wait for customers
+
+    def recover(_: httpx.Request) -> None:
+        if polls() != 3:
+            return
+        with session_scope(session_factory) as session:
+            for table in session.scalars(
+                text(
+                    "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE '%orders'"
+                    " AND relnamespace = 'raw_shopify_staging'::regnamespace"
+                )
+            ).all():
+                session.execute(text(f'TRUNCATE raw_shopify_staging."{table}"'))
+
+    fake.before.append(recover)
+    with pytest.raises(TransientError, match="lost a file"):
+        sync()
+    assert rows(CURSORS) == [("Customer",)]
+    fake.before.remove(recover)
+    sync()
+    assert rows("SELECT count(*) FROM raw_shopify.order_lines") == [(2,)]
+    assert rows(CURSORS) == [("Customer",), ("Order",)]
