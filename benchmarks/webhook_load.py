@@ -46,7 +46,7 @@ class _Sender(asyncio.Protocol):
         self._answer = b""
         self._next()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         self._load.closed()
 
     def _next(self) -> None:

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 # Shopify gives us five seconds; whoever holds the rows (a sync that commits) may take longer, and
 # then the webhook is applied by the next activation run.
 LOCK_TIMEOUT: Final = "3s"
-BUSY_SECONDS: Final = 2.0
+BUSY_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,9 @@ BEGIN
         PERFORM pg_advisory_xact_lock(hashtext('ecomcrm bulk apply'), p_shop_id);
     ELSIF NOT pg_try_advisory_xact_lock_shared(hashtext('ecomcrm bulk apply'), p_shop_id) THEN
         BEGIN
+            PERFORM set_config('lock_timeout', '25ms', true);
             PERFORM pg_advisory_xact_lock_shared(hashtext('ecomcrm bulk apply'), p_shop_id);
+            PERFORM set_config('lock_timeout', p_lock_timeout, true);
         EXCEPTION WHEN lock_not_available THEN
             is_free := false;
         END;
