@@ -14,7 +14,6 @@ from pyarrow import parquet
 
 from sandbox import uci
 from sandbox.uci import UciReport, convert_uci
-from sandbox.uci_ledger import UciError
 
 # The real file is not part of the project; where it lies beside it, the same tests read it too.
 BESIDE_THE_PROJECT = Path(__file__).parents[3] / "shared" / "data"
@@ -316,45 +315,6 @@ def test_the_command_prints_its_report_as_one_line_with_exact_amounts(
     assert (report["orders"], report["net_total"]) == (5, "30.00")
 
 
-class Unreadable(NamedTuple):
-    what: str
-    columns: dict[str, list[Any]] | None
-    says: str
-
-
-@pytest.mark.parametrize(
-    "case",
-    [
-        Unreadable("no file", None, "No such file"),
-        Unreadable("another table", {"Invoice": ["1"]}, "lacks the columns StockCode"),
-        Unreadable("no lines", {}, "has no lines"),
-        Unreadable("a time that is none", {"InvoiceDate": ["yesterday"]}, "yesterday"),
-        Unreadable("half a customer", {"Customer ID": [1.5]}, "is not the UCI set"),
-        Unreadable("no price", {"Price": [None]}, "has lines without Price"),
-    ],
-    ids=lambda case: case.what,
-)
-def test_a_file_that_is_not_the_set_is_refused_with_a_reason(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], case: Unreadable
-):
-    source = tmp_path / "odd.parquet"
-    if case.columns is not None:
-        good = _table(HAND_MADE[:1]).to_pydict()
-        if case.what == "another table":
-            good = {}
-        lines = {name: values * bool(case.columns) for name, values in good.items()}
-        parquet.write_table(pa.table(lines | case.columns), source)
-    assert uci.main([str(source), str(tmp_path / "shop")]) == 1
-    assert case.says in capsys.readouterr().err
-    assert not (tmp_path / "shop").exists()
-
-
-def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path):
-    (tmp_path / "odd.parquet").write_text("Invoice,StockCode\n")
-    with pytest.raises(UciError, match="is not the UCI set as Parquet"):
-        convert_uci(tmp_path / "odd.parquet", tmp_path / "shop")
-
-
 def test_without_pyarrow_the_message_names_what_brings_it(
     hand_made: Path,
     tmp_path: Path,
@@ -366,7 +326,7 @@ def test_without_pyarrow_the_message_names_what_brings_it(
     assert "pip install -r requirements/dev.txt" in capsys.readouterr().err
 
 
-def _table(lines: list[tuple[str, str, int, str, float, int | None]]) -> pa.Table:
+def a_table(lines: list[tuple[str, str, int, str, float, int | None]]) -> pa.Table:
     """Lines with the types of the real file: times as text, customers as floats."""
     columns = dict(zip(COLUMNS, map(list, zip(*lines, strict=True)), strict=True))
     return pa.table(
@@ -386,7 +346,7 @@ def _table(lines: list[tuple[str, str, int, str, float, int | None]]) -> pa.Tabl
 def _write(
     path: Path, lines: list[tuple[str, str, int, str, float, int | None]] = HAND_MADE
 ) -> Path:
-    parquet.write_table(_table(lines), path)
+    parquet.write_table(a_table(lines), path)
     return path
 
 
