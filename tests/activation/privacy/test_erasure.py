@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from activation.privacy import bodies
 from activation.privacy.work import Privacy, work_due
+from activation.work import orders_due
 from core.database import session_scope
 from core.ingestion.runs import only_one
 from core.models import DeliveryEvent, Suppression
@@ -273,3 +274,15 @@ def test_late_events_about_her_mails_leave_nothing(world: World) -> None:
     world.run_cleanly()
     assert found_in_database(world) == set()
     assert MessageState.BOUNCED in {message.state for message in world.messages()}
+
+
+@pytest.mark.requirement("SHOP-07")
+def test_a_request_is_work_for_an_activation_run_until_it_waits(world: World) -> None:
+    ask(world, PrivacyKind.CUSTOMER_REDACT, subject())
+    with session_scope(world.factory) as session:
+        assert orders_due(session)
+    assert world.run_cleanly().people_erased == 0
+    with session_scope(world.factory) as session:
+        assert not orders_due(session)
+    settle(world)
+    assert world.run_cleanly().people_erased == 1
