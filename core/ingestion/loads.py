@@ -90,7 +90,7 @@ class Loads:
         file = BulkFile(
             self.operations.client,
             url,
-            renew=partial(self.operations.renew, export.running),
+            renew=partial(self._renew, export),
             sleep=self.operations.sleep,
         )
         with session_scope(self.factory) as session:
@@ -123,6 +123,15 @@ class Loads:
         )
         rejected = self.live.rejected - rejected_before
         return Load(export, outcome, staged, file.lines_read, filled, rejected)
+
+    def _renew(self, export: Export) -> str:
+        address = self.operations.renew(export.running)
+        words = WORDS[export.object_type]
+        self.sync_log.info(
+            f"The address of the file of {words} had expired; Shopify gave a new one.",
+            export.object_type,
+        )
+        return address
 
     def stage_partial(self, export: Export, failed: Failed) -> Window | None:
         """Load what a failed export had got done; returns the rest of its window.

@@ -49,7 +49,7 @@ TROUBLE: dict[str, tuple[dict[str, Any], str]] = {
     "gives no address": ({"bulk_null_url_times": 2}, "gave no file"),
     "truncates": ({"bulk_truncate_times": 1}, "arrived incomplete"),
     "cuts downloads": ({"bulk_drop_download_times": 4}, ""),
-    "lets an address expire": ({"bulk_expire_url_times": 1}, ""),
+    "lets an address expire": ({"bulk_expire_url_times": 1}, "gave a new one"),
     "lets addresses expire": ({"bulk_expire_url_times": 2}, "has expired. Asking again"),
     "is not there": ({"shopify_times": 3, "shopify_status": 503}, ""),
     "is busy": ({"shopify_times": 3, "shopify_status": 429}, ""),
