@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 RECONNECTS: Final = 5
 LONGEST_LINE: Final = 16 * 2**20
 KEPT_OF_LONG_LINE: Final = 64 * 2**10
-BLOCK: Final = 256 * 2**10
+BLOCK: Final = 128 * 2**10
 
 
 class BulkFile:

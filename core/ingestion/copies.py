@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Connect = Callable[[], "Connection[Any]"]
 
 # Bytes of one table that go in one COPY. Beginning and ending it costs as much as a few rows.
-TOGETHER: Final = 2**20
+TOGETHER: Final = 256 * 2**10
 WAITING: Final = 2
 
 
