@@ -1,5 +1,6 @@
 import re
 import subprocess
+from pathlib import Path
 
 from core.paths import PROJECT_ROOT
 
@@ -35,3 +36,23 @@ def test_an_old_python_is_refused_in_words(tmp_path: str) -> None:
 
 def test_ci_runs_the_test_command() -> None:
     assert "exec make test" in (PROJECT_ROOT / ".ci" / "run").read_text()
+
+
+def test_a_machine_without_pgbouncer_and_apt_is_told_what_to_do(tmp_path: Path) -> None:
+    result = subprocess.run(
+        ["/bin/sh", PROJECT_ROOT / "scripts" / "install-pooler"],
+        cwd=tmp_path,
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    is_there = Path("/usr/sbin/pgbouncer").exists()
+    assert result.returncode == (0 if is_there else 1)
+    assert ("install it with your package manager" in result.stderr) != is_there
+
+
+def test_the_test_command_sees_to_browser_and_pooler() -> None:
+    recipe = MAKEFILE.split("\ntest: ", 1)[1].split("\n\n", 1)[0]
+    assert recipe.index("install-browser") < recipe.index("install-pooler")
+    assert recipe.index("install-pooler") < recipe.index("scripts/check")

@@ -5,11 +5,14 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import psycopg
 import pytest
+from sqlalchemy import select
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
 from activation.liveness import LOCK, hold
-from core.models import CustomerStatistics, Shop
+from core.database import SessionFactory, session_scope
+from core.models import CustomerStatistics, Shop, SyncRun
+from core.models.enums import SyncKind, SyncState
 from core.settings import Settings
 from orchestration.activation.defs.delivery.sensors import due_step_sensor, new_order_sensor
 from orchestration.platform.defs.ingestion.sensors import new_shop_sensor
@@ -95,6 +98,43 @@ def test_a_first_sync_that_cannot_start_is_not_started_every_half_minute(
     keys = {each.run_key for each in [*_first_syncs(context), *_first_syncs(context)]}
     assert None not in keys
     assert len(keys) <= 2  # one an hour; the test may see the hour change
+
+
+@pytest.mark.parametrize(
+    ("state", "completed", "is_asked_for"),
+    [
+        (SyncState.FAILED, None, True),
+        (SyncState.RUNNING, None, False),
+        (SyncState.COMPLETED, NOON, False),
+        (SyncState.FAILED, NOON, False),
+    ],
+)
+def test_a_first_sync_is_tried_again_until_one_completes(
+    context: dg.SensorEvaluationContext,
+    session: Session,
+    session_factory: SessionFactory,
+    *,
+    state: SyncState,
+    completed: datetime | None,
+    is_asked_for: bool,
+) -> None:
+    """One that failed was not tried again before the night: a shop that was connected while
+    Shopify had trouble stayed empty for a day."""
+    touch_a_customer(session)
+    with session_scope(session_factory) as other:
+        shop = other.scalars(select(Shop)).one()
+        shop.first_sync_completed_at = completed
+        other.add(SyncRun(shop_id=shop.shop_id, kind=SyncKind.FULL, state=state, started_at=NOON))
+    assert isinstance(new_shop_sensor(context), dg.SensorResult) == is_asked_for
+
+
+def test_a_shop_that_removed_the_app_is_not_read(
+    context: dg.SensorEvaluationContext, session: Session, session_factory: SessionFactory
+) -> None:
+    touch_a_customer(session)
+    with session_scope(session_factory) as other:
+        other.scalars(select(Shop)).one().uninstalled_at = NOON
+    assert isinstance(new_shop_sensor(context), dg.SkipReason)
 
 
 def _first_syncs(context: dg.SensorEvaluationContext) -> Sequence[dg.RunRequest]:

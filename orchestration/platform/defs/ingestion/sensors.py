@@ -10,6 +10,7 @@ from core.database import session_scope
 from core.ingestion.requests import open_requests
 from core.ingestion.runs import sweep_dead
 from core.models import Shop, SyncRun
+from core.models.enums import SyncState
 from orchestration.platform.defs.ingestion.assets import shops_partitions
 from orchestration.platform.defs.ingestion.endings import Ending, end_failed, ending_of
 from orchestration.platform.defs.ingestion.jobs import reconcile_shop, sync_shop
@@ -24,19 +25,24 @@ GRACE = timedelta(seconds=60)
     job=sync_shop,
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Starts the first sync of a connected shop that has had none.",
+    description="Starts the first sync of a connected shop, hourly again until one completes.",
 )
 def new_shop_sensor(runtime: Runtime) -> dg.SensorResult | dg.SkipReason:
+    its_run = SyncRun.shop_id == Shop.shop_id
+    never_tried = ~exists().where(its_run)
+    failed_so_far = Shop.first_sync_completed_at.is_(None) & ~exists().where(
+        its_run, SyncRun.state == SyncState.RUNNING
+    )
     never_synced = (
         select(Shop.domain)
-        .where(~exists().where(SyncRun.shop_id == Shop.shop_id))
+        .where(never_tried | failed_so_far)
         .where(Shop.created_at < func.clock_timestamp() - GRACE, Shop.uninstalled_at.is_(None))
     )
     with session_scope(runtime.factory) as session:
         domains = list(session.scalars(never_synced))
     if not domains:
         return dg.SkipReason("Every connected shop has been synced.")
-    # A run that fails before it has anything to sync leaves no trace of itself in the database.
+    # Whatever fails for want of a scope, a key or a network fails again at the next tick.
     hour = datetime.now(UTC).strftime("%Y-%m-%dT%H")
     return dg.SensorResult(
         run_requests=[
