@@ -126,6 +126,8 @@ def _keep(group: Group, letters: list[Incoming], outcome: Outcome) -> dict[str, 
         with session_scope(group.factory) as session:
             seen = set(store(session, group, letters, [outcome] * len(letters)))
     except DBAPIError as error:
+        if sqlstate(error) == STORED_MEANWHILE:
+            return _keep(group, letters, outcome)
         return _refuse(letters, f"the database has trouble: {type(error.orig).__name__}")
     return {
         letter.webhook_id: Received(
