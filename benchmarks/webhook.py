@@ -119,7 +119,8 @@ def _wrong_rows(url: str, folder: Path, port: int) -> int:
 
 
 def _load(file: Path, port: int, *, connections: int = CONNECTIONS) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.webhook_load", file, str(port), str(connections)]
+    arguments = [str(file), str(port), str(connections)]
+    command = [sys.executable, "-m", "benchmarks.webhook_load", *arguments]
     done = subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True)
     said: dict[str, Any] = json.loads(done.stdout)
     assert set(said["statuses"]) == {"200"}, said["statuses"]

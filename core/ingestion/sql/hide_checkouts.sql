@@ -20,7 +20,7 @@ INSERT INTO raw_shopify.checkouts (
     shop_id, checkout_key, token, created_at, updated_at, deleted_at, currency, total
 )
 SELECT
-    :shop_id, CAST(:token AS text), CAST(:token AS text), CAST(:gone_at AS timestamptz),
+    :shop_id, CAST(:token AS text), CAST(:token AS text), CAST(:long_ago AS timestamptz),
     CAST(:long_ago AS timestamptz), CAST(:gone_at AS timestamptz), shops.currency, 0
 FROM crm.shops
 WHERE shops.shop_id = :shop_id

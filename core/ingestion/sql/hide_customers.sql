@@ -6,7 +6,8 @@ INSERT INTO raw_shopify.customers AS stored (
     shop_id, customer_id, created_at, updated_at, deleted_at, merged_into
 )
 SELECT
-    :shop_id, gone.customer_id, gone.gone_at, CAST(:long_ago AS timestamptz), gone.gone_at,
+    :shop_id, gone.customer_id, CAST(:long_ago AS timestamptz), CAST(:long_ago AS timestamptz),
+    gone.gone_at,
     CAST(:merged_into AS bigint)
 FROM unnest(CAST(:customer_ids AS bigint []), CAST(:gone_at AS timestamptz []))
     AS gone (customer_id, gone_at)

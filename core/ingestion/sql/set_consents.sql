@@ -8,10 +8,11 @@ INSERT INTO raw_shopify.customers AS stored (
 )
 SELECT
     :shop_id, told.customer_id, told.email, told.consent_state, told.consent_level,
-    told.consent_updated_at, told.consent_updated_at, CAST(:long_ago AS timestamptz)
+    told.consent_updated_at, CAST(:long_ago AS timestamptz), CAST(:long_ago AS timestamptz)
 FROM $consents$
 ORDER BY told.customer_id
 ON CONFLICT (shop_id, customer_id) DO UPDATE SET
+    email = coalesce(stored.email, excluded.email),
     consent_state = excluded.consent_state,
     consent_level = excluded.consent_level,
     consent_updated_at = excluded.consent_updated_at,

@@ -2,6 +2,7 @@
 -- Changes: raw_shopify.checkouts; inserts unknown ones, updates older ones. At one `updated_at` the
 -- completed one counts, then the larger sum, so that the order of arrival never matters. What only
 -- GraphQL tells (the id) stays, and who is deleted stays so.
+-- A row of 1970 is one that was made before we knew more than its number.
 -- Index: pk_checkouts.
 INSERT INTO raw_shopify.checkouts AS stored (
     shop_id, checkout_key, token, name, customer_id, email, phone, recovery_url, created_at,
@@ -27,7 +28,7 @@ ON CONFLICT (shop_id, checkout_key) DO UPDATE SET
     email = coalesce(excluded.email, stored.email),
     phone = coalesce(excluded.phone, stored.phone),
     recovery_url = coalesce(excluded.recovery_url, stored.recovery_url),
-    created_at = least(excluded.created_at, stored.created_at),
+    created_at = least(excluded.created_at, nullif(stored.created_at, '1970-01-01T00:00:00Z')),
     updated_at = excluded.updated_at,
     completed_at = coalesce(excluded.completed_at, stored.completed_at),
     currency = excluded.currency,

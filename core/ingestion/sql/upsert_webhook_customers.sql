@@ -3,6 +3,7 @@
 -- Returns: the ids of those that are new or were older. Changes: raw_shopify.customers.
 -- A blank in a webhook takes nothing away; the refresh that follows tells the truth. Who is deleted
 -- stays so.
+-- A row of 1970 is one that was made before we knew more than its number.
 -- Index: pk_customers.
 INSERT INTO raw_shopify.customers AS stored (
     shop_id, customer_id, email, first_name, last_name, phone, created_at, updated_at
@@ -17,7 +18,7 @@ ON CONFLICT (shop_id, customer_id) DO UPDATE SET
     first_name = coalesce(excluded.first_name, stored.first_name),
     last_name = coalesce(excluded.last_name, stored.last_name),
     phone = coalesce(excluded.phone, stored.phone),
-    created_at = least(excluded.created_at, stored.created_at),
+    created_at = least(excluded.created_at, nullif(stored.created_at, '1970-01-01T00:00:00Z')),
     updated_at = excluded.updated_at,
     loaded_at = clock_timestamp()
 WHERE stored.updated_at < excluded.updated_at

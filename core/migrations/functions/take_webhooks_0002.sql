@@ -148,7 +148,7 @@ BEGIN
                 first_name = coalesce(excluded.first_name, stored.first_name),
                 last_name = coalesce(excluded.last_name, stored.last_name),
                 phone = coalesce(excluded.phone, stored.phone),
-                created_at = least(excluded.created_at, stored.created_at),
+                created_at = least(excluded.created_at, nullif(stored.created_at, '1970-01-01T00:00:00Z')),
                 updated_at = excluded.updated_at,
                 loaded_at = clock_timestamp()
             WHERE stored.updated_at < excluded.updated_at
@@ -450,7 +450,7 @@ BEGIN
             email = coalesce(excluded.email, stored.email),
             phone = coalesce(excluded.phone, stored.phone),
             recovery_url = coalesce(excluded.recovery_url, stored.recovery_url),
-            created_at = least(excluded.created_at, stored.created_at),
+            created_at = least(excluded.created_at, nullif(stored.created_at, '1970-01-01T00:00:00Z')),
             updated_at = excluded.updated_at,
             completed_at = coalesce(excluded.completed_at, stored.completed_at),
             currency = excluded.currency,
