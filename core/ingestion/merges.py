@@ -23,10 +23,14 @@ def merge(
 ) -> None:
     """Merge one customer into another, once. The caller holds the writers' lock."""
     kept = _survivor(session, shop_id, told.kept_id)
-    if kept == told.deleted_id or not _keep(session, shop_id, told.deleted_id, kept, merged_at):
+    if kept == told.deleted_id:
+        return
+    is_new = _keep(session, shop_id, told.deleted_id, kept, merged_at)
+    # Also when told twice: the earlier time counts, whichever comes first.
+    _hide(session, shop_id, told.deleted_id, kept, merged_at)
+    if not is_new:
         return
     values = {"shop_id": shop_id, "gone": told.deleted_id, "kept": kept}
-    _hide(session, shop_id, told.deleted_id, kept, merged_at)
     session.execute(
         text(
             "UPDATE raw_shopify.customers SET merged_into = :kept"
