@@ -105,7 +105,7 @@ def _order(client: ShopifyClient, order: OrderWithLines) -> Answer:
     lines, page = list(order.line_items.nodes), order.line_items.page_info
     while page.has_next_page:
         variables = {"ids": [order.id], "after": page.end_cursor}
-        [node] = client.execute(load("orders_by_id"), variables)["nodes"]
+        [node] = client.execute(load("orders_by_id", client.api_version), variables)["nodes"]
         more = msgspec.convert(node, OrderWithLines) if node else None
         if more is None or more.updated_at != order.updated_at:
             return NotFound("The order changed while its lines were read.")

@@ -18,6 +18,7 @@ from sandbox.clock import Clock
 from sandbox.config import Config
 from sandbox.serve import server_config
 from sandbox.shopify.schema import load_schema
+from sandbox.shopify.webhooks import TOPICS
 from tests.sandbox.support import (
     KEY,
     SECRET,
@@ -151,3 +152,13 @@ def quiet_shop(schema: GraphQLSchema, quiet_folder: Path) -> Iterator[Running]:
 def folder(tmp_path: Path) -> Path:
     """Five customers and twelve orders of three line items each, all from before June 2026."""
     return write_folder(tmp_path / "shop")
+
+
+@pytest.fixture
+def all_topics(start: Callable[..., Any], folder: Any) -> Iterator[Running]:
+    """A shop whose every topic is subscribed, and an app that takes the compliance topics."""
+    with start(compliance=True) as sandbox:
+        assert sandbox.load(folder).status_code == 201
+        for topic in TOPICS:
+            sandbox.subscribe(topic)
+        yield sandbox

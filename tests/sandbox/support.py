@@ -26,6 +26,7 @@ from sandbox.shop_folder import (
 from sandbox.world import World
 
 DOMAIN = "try.myshopify.com"
+BUYER = {"email": "new@example.com", "first_name": "Zoë", "consent": "SUBSCRIBED"}
 SECRET = "shpss_made_up"
 WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 KEY = "re_made_up"
@@ -290,3 +291,10 @@ def a_checkout_item(number: int) -> dict[str, Any]:
         unit_price=1663,
         currency="EUR",
     )
+
+
+def happens(sandbox: Running, path: str, status: int = 200, **asked: Any) -> dict[str, Any]:
+    answer = sandbox.client.post(f"/_sandbox/shops/{DOMAIN}/{path}", json=asked)
+    assert answer.status_code == status, answer.text
+    done: dict[str, Any] = answer.json()
+    return done
