@@ -1,6 +1,7 @@
 """Objects that Shopify was asked for and has no longer: their webhook was lost, or never sent.
 
 Asked for about an hour and answered with nothing each time, what we hold has been deleted there.
+The shop's sync log says so.
 """
 
 import logging
@@ -15,6 +16,7 @@ from sqlalchemy.orm import Session
 from core.clock import Clock
 from core.database import SessionFactory, session_scope
 from core.ingestion import deletions
+from core.ingestion.sync_log import WORDS, note_between_syncs
 from core.models import Shop
 from core.models.enums import ObjectType
 from core.shops import business_clock
@@ -81,12 +83,12 @@ def _delete(
         held = _held_orders(session, shop_id, ids, at=at)
         deletions.delete_orders(session, shop_id, dict.fromkeys(held, at), at=at)
     if held:
-        log.warning(
-            "Shop %d: Shopify no longer has %d objects of type %s that we held; they are deleted.",
-            shop_id,
-            len(held),
-            kind.value,
+        done = "hidden" if kind is ObjectType.CUSTOMER else "deleted"
+        words = (
+            f"Of the {WORDS[kind]} we held, Shopify no longer has {len(held):,}, though no webhook "
+            f"told of it. They are {done} here too."
         )
+        note_between_syncs(session, shop_id, words, kind, at=at)
     return set(held)
 
 

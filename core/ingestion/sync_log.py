@@ -5,11 +5,15 @@ Counts, types and Shopify's own words; never a name, an address or a line of a f
 
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from core.clock import Clock
 from core.database import SessionFactory, session_scope
-from core.models import SyncLogEntry
+from core.models import SyncLogEntry, SyncRun
 from core.models.enums import LogLevel, ObjectType
 
 log = logging.getLogger(__name__)
@@ -60,3 +64,24 @@ class SyncLog:
                     message=message,
                 )
             )
+
+
+def note_between_syncs(
+    session: Session, shop_id: int, message: str, object_type: ObjectType, *, at: datetime
+) -> None:
+    """A warning about what happened outside a sync: in the log of the shop's latest run, with the
+    caller's transaction. A shop that was never synced has no such log.
+    """
+    log.warning("Shop %d: %s", shop_id, message)
+    latest = session.scalar(select(func.max(SyncRun.sync_run_id)).where(SyncRun.shop_id == shop_id))
+    if latest is not None:
+        session.add(
+            SyncLogEntry(
+                shop_id=shop_id,
+                sync_run_id=latest,
+                at=at,
+                level=LogLevel.WARNING,
+                object_type=object_type,
+                message=message,
+            )
+        )
