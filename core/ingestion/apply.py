@@ -269,4 +269,4 @@ HANDLERS: Final[Mapping[str, Handler]] = {
 }
 
 # These keep everybody else from writing the shop's data while they are applied.
-EXCLUSIVE_TOPICS: Final = frozenset({"orders/delete", "customers/merge"})
+EXCLUSIVE_TOPICS: Final = frozenset({"orders/delete", "customers/merge", "checkouts/delete"})

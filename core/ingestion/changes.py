@@ -82,7 +82,7 @@ class Changes:
     @property
     def is_exclusive(self) -> bool:
         """Whether nobody else may write the shop's data meanwhile."""
-        return bool(self.gone_orders or self.merges)
+        return bool(self.gone_orders or self.merges or self.gone_checkouts)
 
     @property
     def is_plain(self) -> bool:

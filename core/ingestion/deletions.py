@@ -85,8 +85,10 @@ def hide_checkout(
     session: Session, shop_id: int, *, token: str | None, number: int | None, gone_at: datetime
 ) -> None:
     """Shopify's body has the id and no token; of a checkout that only webhooks told us of, the id
-    is in the name.
+    is in the name. One we do not know yet comes hidden. The caller holds the writers' lock.
     """
+    if number is not None:
+        _bury(session, shop_id, ObjectType.CHECKOUT, [number], [gone_at])
     session.execute(
         statement("hide_checkouts"),
         {

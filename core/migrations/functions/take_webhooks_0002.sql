@@ -428,12 +428,19 @@ BEGIN
         v_checkout_keys := ARRAY(SELECT told.checkout_key FROM unnest(v_checkouts) AS told);
         INSERT INTO raw_shopify.checkouts AS stored (
             shop_id, checkout_key, token, name, customer_id, email, phone, recovery_url, created_at,
-            updated_at, completed_at, currency, total, subtotal, discount_codes, line_items
+            updated_at, completed_at, currency, total, subtotal, discount_codes, line_items, deleted_at
         )
         SELECT
             p_shop_id, told.checkout_key, told.token, told.name, told.customer_id, told.email, told.phone,
             told.recovery_url, told.created_at, told.updated_at, told.completed_at, told.currency,
-            told.total, told.subtotal, told.discount_codes, told.line_items
+            told.total, told.subtotal, told.discount_codes, told.line_items,
+            (
+                SELECT gone.deleted_at
+                FROM raw_shopify.deleted_objects AS gone
+                WHERE gone.shop_id = p_shop_id
+                    AND gone.object_type = 'AbandonedCheckout'
+                    AND gone.object_id = CAST(substring(told.name FROM '^#([0-9]{1,18})$') AS bigint)
+            )
         FROM unnest(v_checkouts) AS told
         WHERE coalesce(told.email, told.phone, told.customer_id::text) IS NOT NULL
             OR EXISTS (
@@ -458,6 +465,7 @@ BEGIN
             subtotal = coalesce(excluded.subtotal, stored.subtotal),
             discount_codes = excluded.discount_codes,
             line_items = excluded.line_items,
+            deleted_at = coalesce(stored.deleted_at, excluded.deleted_at),
             loaded_at = clock_timestamp()
         WHERE (
             stored.updated_at, stored.completed_at IS NOT NULL, stored.total

@@ -94,12 +94,13 @@ def _told(  # noqa: PLR0911 - one for each kind
     if kind == "checkout":
         token, buyer = given_
         body = checkout(f"t{token}", buyer, _at(number), total_price=f"{number + 1}.00")
+        body["name"] = f"#{token}"
         body["customer"] = customer_body(buyer, updated_at=_at(number), first_name=f"N{number}")
         return "checkouts/update", body
     if kind == "merge":
         return "customers/merge", merge(given_[0], given_[0] + 1)
     if kind == "checkout gone":
-        return "checkouts/delete", {"token": f"t{given_[0]}"}
+        return "checkouts/delete", {"id": given_[0]}
     topic = "orders/delete" if kind == "order gone" else "customers/delete"
     return topic, {"id": given_[0]}
 

@@ -112,11 +112,11 @@ def deliver(
 
 
 def in_disorder(told: list[Webhook]) -> list[Webhook]:
-    """Shuffled, a fifth twice; but a deleted checkout, named by its id, is told of last."""
+    """Shuffled, a fifth twice."""
     rng = random.Random(5)  # noqa: S311 - repeatable
     mixed = told + rng.sample(told, len(told) // 5)
     rng.shuffle(mixed)
-    return sorted(mixed, key=lambda each: each.headers["X-Shopify-Topic"] == "checkouts/delete")
+    return mixed
 
 
 def theirs(town: Town) -> dict[str, Any]:

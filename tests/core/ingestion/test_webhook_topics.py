@@ -221,6 +221,30 @@ def test_a_deleted_checkout_stays_deleted(post: Post, rows: Rows, *, is_first: b
     ]
 
 
+@pytest.mark.requirement("SHOP-06")
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_checkout_deleted_by_its_id_alone_stays_deleted_in_any_order(
+    post: Post, rows: Rows, *, is_first: bool
+) -> None:
+    """Shopify's body names the id only, and one that came before the checkout found nothing to
+    hide: the customer was reminded of a cart that was gone.
+    """
+    told = [
+        (checkout("t1", 5, "2026-11-20T10:00:00Z", name="#981"), "checkouts/create"),
+        (checkout("t1", 5, "2026-11-20T12:00:00Z", name="#981"), "checkouts/update"),
+        ({"id": 981}, "checkouts/delete"),
+        (checkout("t2", 5, "2026-11-20T10:00:00Z", name="#982"), "checkouts/create"),
+        (checkout("t3", 5, "2026-11-20T10:00:00Z", name="Basket 981"), "checkouts/create"),
+    ]
+    for body, topic in reversed(told) if is_first else told:
+        assert post(body, topic) == APPLIED
+    assert rows("SELECT token, deleted_at FROM raw_shopify.checkouts ORDER BY 1") == [
+        ("t1", TRIGGERED),
+        ("t2", None),
+        ("t3", None),
+    ]
+
+
 # ---------------------------------------------------------------- the app, the law
 
 
