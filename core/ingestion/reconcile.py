@@ -88,9 +88,10 @@ def run_reconcile(
     run_id: str | None,
     settings: Settings,
     sleep: Callable[[float], None] = time.sleep,
+    asked_at_most: int = ASKED_AT_MOST,
 ) -> ReconcileReport:
-    """Compare the shop with Shopify and ask for what differs; statistics that differ from the
-    orders are recomputed.
+    """Compare the shop with Shopify and ask for what differs, of each type at most so many;
+    statistics that differ from the orders are recomputed.
 
     Raises TransientError or PermanentError, said in words in the row and the log of the run too.
     """
@@ -107,7 +108,7 @@ def run_reconcile(
             access.note_version(client, sync_log)
             with session_scope(factory) as session:
                 drop_leftovers(session, shop_id)
-            comparison = _Comparison(factory, operations, live, sync_log, settings)
+            comparison = _Comparison(factory, operations, live, sync_log, settings, asked_at_most)
             comparison.run()
             report = ReconcileReport(
                 sync_run_id=sync_run_id,
@@ -142,6 +143,7 @@ class _Comparison:
     live: LiveRun
     sync_log: SyncLog
     settings: Settings
+    asked_at_most: int
     found: dict[ObjectType, TypeReport] = field(default_factory=dict)
 
     def run(self) -> None:
@@ -273,7 +275,7 @@ class _Comparison:
         ]
         report.missing = sum(row.is_missing for row in rows)
         report.stale = len(rows) - report.missing
-        ids = [row.object_id for row in rows[:ASKED_AT_MOST]]
+        ids = [row.object_id for row in rows[: self.asked_at_most]]
         refresh.request(session, shop_id, object_type, ids, REASON, at=self.operations.clock.now())
         report.asked_for += len(ids)
 
@@ -306,7 +308,7 @@ class _Comparison:
             f"Shopify's, {report.absent:,} not at Shopify. {report.asked_for:,} are read again.",
             object_type,
         )
-        if differ > ASKED_AT_MOST:
+        if differ > self.asked_at_most:
             self.sync_log.warning(
                 f"So many {words} are brought sooner by a full sync: start one.", object_type
             )

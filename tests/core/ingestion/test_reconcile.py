@@ -36,8 +36,8 @@ def reconcile(
     shop: Shop,
     clock: MovableClock,
     settings: Settings,
-) -> Callable[[], ReconcileReport]:
-    def run() -> ReconcileReport:
+) -> Callable[..., ReconcileReport]:
+    def run(**options: Any) -> ReconcileReport:
         with fake.client() as client:
             return run_reconcile(
                 session_factory,
@@ -47,12 +47,13 @@ def reconcile(
                 run_id="dagster-run",
                 settings=settings,
                 sleep=lambda _: None,
+                **options,
             )
 
     return run
 
 
-Reconcile = Callable[[], ReconcileReport]
+Reconcile = Callable[..., ReconcileReport]
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +107,27 @@ def test_what_is_missing_older_or_not_named_is_asked_for(
     assert (found.missing, found.stale, found.absent, found.asked_for) == (1, 1, 1, 3)
     assert (report.types[CUSTOMER].shopify, report.types[CUSTOMER].held) == (5, 5)
     assert len(rows("SELECT 1 FROM raw_shopify.customers")) == 5, "nothing changes on its own word"
+
+
+@pytest.mark.parametrize(("at_most", "asked", "is_told"), [(2, 2, True), (3, 3, False)])
+def test_of_each_type_only_so_many_are_asked_for_and_a_full_sync_is_advised(
+    reconcile: Reconcile, fake: FakeShopify, rows: Rows, *, at_most: int, asked: int, is_told: bool
+) -> None:
+    """Read by id, a whole shop would take days."""
+    fake.customers[0] = customer_node(1, updatedAt=LATER)
+    fake.customers += [customer_node(6), customer_node(7)]
+    fake.orders += [order_node(16, 1)]
+    report = reconcile(asked_at_most=at_most)
+    found = report.types[CUSTOMER]
+    assert (found.missing, found.stale, found.asked_for) == (2, 1, asked)
+    assert report.types[ORDER].asked_for == 1
+    kinds = [row[0] for row in rows(ASKED)]
+    assert (kinds.count("Customer"), kinds.count("Order")) == (asked, 1)
+    advice = rows("SELECT object_type FROM raw_shopify.sync_log WHERE message LIKE 'So many%'")
+    assert advice == ([("Customer",)] if is_told else [])
+    # What was left is found the next time, once the others are here.
+    rows("DELETE FROM raw_shopify.refresh_requests RETURNING 1")
+    assert reconcile().types[CUSTOMER].asked_for == 3
 
 
 def test_a_newer_state_of_ours_is_not_asked_for(
