@@ -69,7 +69,10 @@ def test_readers_see_no_error_while_views_are_replaced_and_seeds_reloaded(
     project = changed_project(
         {
             "int_customers_scored_by_boundaries.sql": ALIKE,
-            "stg_shopify__customers.sql": ("    deleted_at\n", "    deleted_at,\n    loaded_at\n"),
+            "stg_shopify__customers.sql": (
+                "    merged_into as merged_into_customer_id\n",
+                "    merged_into as merged_into_customer_id,\n    loaded_at\n",
+            ),
         }
     )
     with reading(warehouse) as reader:
