@@ -12,6 +12,15 @@ NEEDED: Final = {
 }
 
 
+# Without this one the rest can be read all the same: what needs it is left out of every document.
+DISPENSABLE: Final = frozenset({"read_products"})
+
+
+def left_out(granted: Sequence[str]) -> frozenset[str]:
+    """The scopes that documents do without. None where it is not known yet what is granted."""
+    return DISPENSABLE.intersection(missing_scopes(granted)) if granted else frozenset()
+
+
 def missing_scopes(granted: Sequence[str]) -> list[str]:
     """The scopes the app needs and has not; a write scope includes reading."""
     included = {f"read_{name.removeprefix('write_')}" for name in granted if _writes(name)}

@@ -18,8 +18,9 @@ from core.clock import Clock
 from core.database import SessionFactory, session_scope
 from core.errors import PermanentError, TransientError
 from core.ingestion.windows import Window
-from core.models import BulkOperation
+from core.models import BulkOperation, Shop
 from core.models.enums import BulkPurpose, BulkState, ObjectType
+from core.scopes import left_out
 from core.shopify.client import ShopifyClient
 from core.shopify.documents import bulk_query, load
 from core.shopify.errors import AccessDeniedError
@@ -30,9 +31,9 @@ IN_WORK: Final = frozenset({"CREATED", "RUNNING", "CANCELING"})
 # What is left behind for longer is loaded, and what has changed since is asked for as well.
 OLD_AFTER: Final = timedelta(hours=1)
 ACCESS_DENIED: Final = (
-    "The app may not read all of these fields. It needs the scopes read_customers, read_orders and "
-    "read_products and access to protected customer data (name, email, phone). Add what is missing "
-    "in the Dev Dashboard, install the app anew and sync again."
+    "The app may not read all of these fields. It needs the scopes read_customers and read_orders "
+    "and access to protected customer data (name, email, phone). Add what is missing in the Dev "
+    "Dashboard, install the app anew and sync again."
 )
 
 _DOCUMENTS: Final = {
@@ -145,7 +146,9 @@ class Operations:
         sort = window.field.upper()
         document = _DOCUMENTS[object_type, self.purpose]
         version = self.client.api_version
-        query = bulk_query(document, window.search, sort=sort, version=version)
+        with session_scope(self.factory) as session:
+            without = left_out(session.get_one(Shop, self.shop_id).access_scopes)
+        query = bulk_query(document, window.search, sort=sort, version=version, without=without)
         answer = self.client.execute(load("bulk_operation_run"), {"query": query})
         result = answer["bulkOperationRunQuery"]
         errors = result["userErrors"]

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +14,7 @@ from core.ingestion.rows import Row, customer_row, line_row, order_row, product_
 from core.models.enums import ObjectType
 from core.shopify import gid
 from core.shopify.client import ShopifyClient
-from core.shopify.documents import load
+from core.shopify.documents import NOTHING, load
 from core.shopify.errors import QueryTooDearError
 from core.shopify.shapes import Customer, OrderWithLines, Product
 
@@ -53,37 +54,50 @@ class NotFound:
 
 
 Answer = Found | NotFound
+AskMore = Callable[[dict[str, Any]], dict[str, Any]]  # orders by id, with these variables
 
 
 def read_by_id(
-    client_of: Callable[[], ShopifyClient], kind: ObjectType, numbers: Sequence[int]
+    client_of: Callable[[], ShopifyClient],
+    kind: ObjectType,
+    numbers: Sequence[int],
+    *,
+    without: frozenset[str] = NOTHING,
 ) -> list[Answer]:
-    """The objects in the order asked for; splits what is too much for one call."""
+    """The objects in the order asked for; splits what is too much for one call.
+
+    What needs a scope of `without` is not asked for.
+    """
     size = CALL_SIZE[kind]
     parts = [numbers[start : start + size] for start in range(0, len(numbers), size)]
-    return [answer for part in parts for answer in _read(client_of, kind, part)]
+    return [answer for part in parts for answer in _read(client_of, kind, part, without)]
 
 
 def _read(
-    client_of: Callable[[], ShopifyClient], kind: ObjectType, numbers: Sequence[int]
+    client_of: Callable[[], ShopifyClient],
+    kind: ObjectType,
+    numbers: Sequence[int],
+    without: frozenset[str],
 ) -> list[Answer]:
     ids = [gid.make(kind.value, number) for number in numbers]
     try:
         client = client_of()
-        nodes = client.execute(load(_DOCUMENTS[kind], client.api_version), {"ids": ids})["nodes"]
+        document = load(_DOCUMENTS[kind], client.api_version, without)
+        nodes = client.execute(document, {"ids": ids})["nodes"]
     except QueryTooDearError:
         if len(numbers) == 1:
             return [NotFound("Shopify finds the query for this one object too dear.")]
         middle = len(numbers) // 2
-        first = _read(client_of, kind, numbers[:middle])
-        return first + _read(client_of, kind, numbers[middle:])
+        first = _read(client_of, kind, numbers[:middle], without)
+        return first + _read(client_of, kind, numbers[middle:], without)
     except EcomCRMError as error:
         log.warning("Refreshes that have to wait: %d. %s", len(numbers), error)
         return [NotFound(str(error), is_about_it=False)] * len(numbers)
-    return [_answer(client, kind, node) for node in nodes]
+    more = partial(client.execute, load("orders_by_id", client.api_version, without))
+    return [_answer(kind, node, more) for node in nodes]
 
 
-def _answer(client: ShopifyClient, kind: ObjectType, node: Any) -> Answer:
+def _answer(kind: ObjectType, node: Any, more: AskMore) -> Answer:
     if node is None:
         return NotFound("Shopify does not show this object (yet).", is_null=True)
     try:
@@ -93,19 +107,19 @@ def _answer(client: ShopifyClient, kind: ObjectType, node: Any) -> Answer:
         if kind is ObjectType.PRODUCT:
             product = msgspec.convert(node, Product)
             return Found(product_row(product), product.updated_at)
-        return _order(client, msgspec.convert(node, OrderWithLines))
+        return _order(msgspec.convert(node, OrderWithLines), more)
     except ValueError as error:
         return NotFound(f"Shopify's answer cannot be used: {error}")
     except EcomCRMError as error:
         return NotFound(str(error), is_about_it=False)
 
 
-def _order(client: ShopifyClient, order: OrderWithLines) -> Answer:
+def _order(order: OrderWithLines, ask_more: AskMore) -> Answer:
     """With all its lines, page after page; a long order is never cut."""
     lines, page = list(order.line_items.nodes), order.line_items.page_info
     while page.has_next_page:
         variables = {"ids": [order.id], "after": page.end_cursor}
-        [node] = client.execute(load("orders_by_id", client.api_version), variables)["nodes"]
+        [node] = ask_more(variables)["nodes"]
         more = msgspec.convert(node, OrderWithLines) if node else None
         if more is None or more.updated_at != order.updated_at:
             return NotFound("The order changed while its lines were read.")

@@ -26,6 +26,7 @@ from core.ingestion.screen import Screen
 from core.ingestion.statements import statement
 from core.models import Shop
 from core.models.enums import ObjectType
+from core.scopes import left_out
 from core.settings import Settings
 from core.shopify.client import ShopifyClient
 from core.shops import business_clock
@@ -84,7 +85,9 @@ def refresh_due(
     report = RefreshReport()
     for (shop_id, kind), requests in _claim(factory, limit).items():
         numbers = [request.object_id for request in requests]
-        answers = read_by_id(partial(client_of, shop_id), kind, numbers)
+        with session_scope(factory) as session:
+            without = left_out(session.get_one(Shop, shop_id).access_scopes)
+        answers = read_by_id(partial(client_of, shop_id), kind, numbers, without=without)
         pairs = list(zip(requests, answers, strict=True))
         gone_ids = _find_gone(factory, shop_id, kind, pairs, clock=clock)
         with session_scope(factory) as session:

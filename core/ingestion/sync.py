@@ -45,8 +45,9 @@ FILLED: Final = (
 _LESS: Final = {
     ObjectType.CHECKOUT: "The app may not read abandoned checkouts, so nobody can be reminded of a "
     "cart. It needs the scope read_orders and the permission to manage abandoned checkouts.",
-    ObjectType.PRODUCT: "The app may not read products, so line items are shown without a picture "
-    "and a link. It needs the scope read_products.",
+    ObjectType.PRODUCT: "The app may not read products, so orders and checkouts are read without "
+    "them: line items are shown without a picture and a link. It needs the scope read_products; "
+    "once it has it, a full sync brings them.",
 }
 
 

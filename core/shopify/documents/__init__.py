@@ -2,7 +2,7 @@
 
 `$fields/name$` in a document stands for the selection in `fields/name.graphql`, so that a bulk
 line and a read by id have the same shape. A field that older versions lack says so behind it:
-`checkoutToken # since 2026-07`.
+`checkoutToken # since 2026-07`; so does one that an app may do without: `# needs read_products`.
 """
 
 import re
@@ -12,17 +12,20 @@ from pathlib import Path
 _FOLDER = Path(__file__).parent
 _INCLUDE = re.compile(r"^( *)\$(fields/\w+)\$$", re.MULTILINE)
 _SINCE = re.compile(r"\s*# since (\d{4}-\d\d)$")
+_NEEDS = re.compile(r"\s*# needs (\w+)$")
+NOTHING: frozenset[str] = frozenset()
 
 
 @cache
-def load(name: str, version: str | None = None) -> str:
+def load(name: str, version: str | None = None, without: frozenset[str] = NOTHING) -> str:
     """The document `name`.graphql without its comments, selections included.
 
-    Fields that `version` of the API lacks are left out; by default all are in.
+    Fields that `version` of the API lacks are left out, and those that need a scope of `without`;
+    by default all are in.
     """
     text = _INCLUDE.sub(lambda found: _indented(_read(found[2]), found[1]), _read(name))
-    lines = (line for line in text.splitlines() if _has(version, line))
-    return "\n".join(_SINCE.sub("", line) for line in lines)
+    lines = (line for line in text.splitlines() if _has(version, without, line))
+    return "\n".join(_NEEDS.sub("", _SINCE.sub("", line)) for line in lines)
 
 
 def names() -> list[str]:
@@ -30,15 +33,21 @@ def names() -> list[str]:
 
 
 def bulk_query(
-    name: str, search: str, *, sort: str = "UPDATED_AT", version: str | None = None
+    name: str,
+    search: str,
+    *,
+    sort: str = "UPDATED_AT",
+    version: str | None = None,
+    without: frozenset[str] = NOTHING,
 ) -> str:
     """The bulk document `name` over the window `search` ("" = everything)."""
-    return load(name, version).replace("$filter$", search).replace("$sort$", sort)
+    return load(name, version, without).replace("$filter$", search).replace("$sort$", sort)
 
 
-def _has(version: str | None, line: str) -> bool:
-    since = _SINCE.search(line)
-    return since is None or version is None or version >= since[1]
+def _has(version: str | None, without: frozenset[str], line: str) -> bool:
+    since, needs = _SINCE.search(line), _NEEDS.search(line)
+    is_served = since is None or version is None or version >= since[1]
+    return is_served and (needs is None or needs[1] not in without)
 
 
 def _read(name: str) -> str:

@@ -104,6 +104,26 @@ def test_an_order_is_read_with_its_lines_and_statistics(
     ], "its customer and what was bought are not known yet"
 
 
+@pytest.mark.parametrize("scope", ["read_products", "read_themes"])
+def test_an_order_is_read_without_its_products_where_those_may_not_be_read(
+    *,
+    ask: Ask,
+    refresh: Refresh,
+    fake: FakeShopify,
+    session_factory: SessionFactory,
+    shop: Shop,
+    scope: str,
+) -> None:
+    """On every page of its lines: Shopify refuses the whole query for one field."""
+    with session_scope(session_factory) as session:
+        session.get_one(Shop, shop.shop_id).access_scopes = ["read_orders", scope]
+    add(fake, order_node(11) | {"lineItems": [line_node(1000 + n) for n in range(60)]})
+    ask(ObjectType.ORDER, 11)
+    assert refresh().read == 1
+    asked = [each.content for each in fake.requests if b"OrdersById" in each.content]
+    assert [b"product { id }" in each for each in asked] == [scope == "read_products"] * 2
+
+
 def test_a_long_order_is_read_page_by_page(
     ask: Ask, refresh: Refresh, fake: FakeShopify, rows: Rows
 ) -> None:

@@ -118,6 +118,20 @@ def test_without_customers_or_orders_the_sync_fails_in_words(
     assert rows("SELECT count(*) FROM raw_shopify.sync_log WHERE level = 'error'") == [(2,)]
 
 
+@pytest.mark.parametrize("granted", [["read_products"], ["write_products"], []])
+def test_orders_are_asked_for_with_their_products_only_where_those_may_be_read(
+    sync: Sync, fake: FakeShopify, rows: Rows, granted: list[str]
+) -> None:
+    """Shopify refuses a whole export for one field that the app may not read."""
+    fake.scopes = [scope for scope in fake.scopes if scope != "read_products"] + granted
+    sync()
+    [orders] = [query for query in fake.queries if "orders(" in query]
+    [checkouts] = [query for query in fake.queries if "abandonedCheckouts(" in query]
+    assert ("product { id }" in orders) is bool(granted)
+    assert ("product { id }" in checkouts) is bool(granted)
+    assert rows("SELECT count(*) FROM raw_shopify.orders") == [(1,)]
+
+
 def test_an_api_version_that_is_not_served_any_more_is_a_warning(
     sync: Sync, fake: FakeShopify, rows: Rows
 ) -> None:

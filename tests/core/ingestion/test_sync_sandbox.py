@@ -10,8 +10,10 @@ import httpx
 import pytest
 
 from core.clock import SystemClock
+from core.database import session_scope
 from core.errors import PermanentError
 from core.ingestion.reconcile import run_reconcile
+from core.ingestion.refresh import refresh_due, request
 from core.ingestion.sync import SyncReport, run_sync
 from core.models.enums import ObjectType, SyncKind
 from tests.core.ingestion.conftest import Rows
@@ -156,8 +158,7 @@ def test_lines_that_shopify_spoils_are_counted_and_come_with_a_later_sync(
 @pytest.mark.parametrize(
     ("scope", "denied", "loaded"),
     [
-        # An order names its customer and, in its lines, products: without those no orders either.
-        ("read_products", ("products", "orders"), "customers"),
+        # An order names its customer: without customers no orders either.
         ("read_customers", ("customers", "orders"), "products"),
         ("read_orders", ("orders", "checkouts"), "customers"),
     ],
@@ -177,6 +178,36 @@ def test_a_scope_that_is_missing_is_said(
     post(shop_world, "/_sandbox/faults", {"shopify_missing_scopes": ""})
     full_sync(shop_world)
     assert rows(COUNTS) == ALL_OF_IT
+
+
+def test_without_read_products_all_the_rest_is_read_and_the_products_come_with_the_scope(
+    shop_world: World, rows: Rows
+) -> None:
+    """The lines of orders name products: the whole sync failed for want of a picture."""
+    named = "SELECT count(product_id) FROM raw_shopify.order_lines"
+    post(shop_world, "/_sandbox/faults", {"shopify_missing_scopes": "read_products"})
+    full_sync(shop_world)
+    assert rows(COUNTS) == [(40, 60, 120, 5, 0, 60)]
+    assert rows(named) == [(0,)]
+    [(state, warning)] = rows("SELECT state, warning FROM raw_shopify.sync_runs")
+    assert state == "completed"
+    assert "read_products" in str(warning)
+    said = rows("SELECT message FROM raw_shopify.sync_log WHERE level = 'warning'")
+    assert said == [(warning,)]
+    with session_scope(shop_world.factory) as session:
+        shop_id, now = shop_world.shop.shop_id, SystemClock().now()
+        request(session, shop_id, ObjectType.ORDER, [1, 2], "test", at=now)
+    report = refresh_due(
+        shop_world.factory,
+        lambda _: shop_world.client,
+        settings=shop_world.settings,
+        clock=SystemClock(),
+    )
+    assert report.read == 2
+    post(shop_world, "/_sandbox/faults", {"shopify_missing_scopes": ""})
+    full_sync(shop_world)
+    assert rows(COUNTS) == ALL_OF_IT
+    assert rows(named) == [(120,)], "also of orders that have not changed since"
 
 
 def test_strangers_hold_all_slots_until_they_end(shop_world: World, rows: Rows) -> None:

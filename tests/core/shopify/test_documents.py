@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from graphql import GraphQLEnumType, GraphQLSchema, build_client_schema, parse, validate
 
+from core.scopes import DISPENSABLE
 from core.shopify.documents import bulk_query, load, names
 from core.subscriptions import WEBHOOK_TOPICS
 from ops.schema_file import VERSIONS
@@ -38,6 +39,24 @@ def test_a_field_is_asked_of_the_versions_that_have_it(name: str) -> None:
     assert "checkoutToken" not in load(name, "2026-04")
     assert "checkoutToken\n" in load(name, "2026-07")
     assert load(name, "2026-10") == load(name)
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_document_without_what_a_scope_gives_is_valid_too(
+    name: str, shopify_schemas: dict[str, Path]
+) -> None:
+    text = bulk_query(name, "", version="2026-07", without=DISPENSABLE)
+    assert [
+        error.message for error in validate(schema(shopify_schemas["2026-07"]), parse(text))
+    ] == []
+    assert "product { id }" not in text
+    assert "#" not in text
+
+
+@pytest.mark.parametrize("name", ["bulk_orders", "orders_by_id", "bulk_checkouts"])
+def test_lines_name_their_products_where_the_app_may_read_them(name: str) -> None:
+    assert "product { id }\n" in load(name)
+    assert "product { id }\n" in load(name, without=frozenset({"read_customers"}))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
