@@ -5,6 +5,7 @@ goes on with the operation instead of paying for it twice. When to ask and poll 
 core/ingestion/exports.py.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from core.clock import Clock
 from core.database import SessionFactory, session_scope
-from core.errors import PermanentError, TransientError
+from core.errors import EcomCRMError, PermanentError, TransientError
 from core.ingestion.windows import Window
 from core.models import BulkOperation, Shop
 from core.models.enums import BulkPurpose, BulkState, ObjectType
@@ -24,6 +25,8 @@ from core.scopes import left_out
 from core.shopify.client import ShopifyClient
 from core.shopify.documents import bulk_query, load
 from core.shopify.errors import AccessDeniedError
+
+log = logging.getLogger(__name__)
 
 NO_SLOT: Final = frozenset({"OPERATION_IN_PROGRESS", "LIMIT_REACHED"})
 # CANCELING holds its slot and still ends as CANCELED.
@@ -92,7 +95,8 @@ class Operations:
     def resume(self, object_type: ObjectType, windows: list[Window]) -> dict[Window, BulkOperation]:
         """For each window the operation that a former run left behind and that covers it.
 
-        All others that were left behind are given up: their window is part of ours.
+        All others that were left behind are given up and cancelled: their window is part of ours,
+        and they would hold slots that we are about to ask for.
         """
         with session_scope(self.factory) as session:
             left = session.scalars(
@@ -106,6 +110,7 @@ class Operations:
                 .order_by(BulkOperation.submitted_at.desc(), BulkOperation.operation_id)
             ).all()
             chosen: dict[Window, BulkOperation] = {}
+            given_up = []
             for operation in left:
                 held = Window.parse(operation.filter)
                 open_ = [window for window in windows if window not in chosen]
@@ -113,10 +118,28 @@ class Operations:
                 if window is None:
                     operation.state = BulkState.FAILED
                     operation.finished_at = self.clock.now()
+                    given_up.append(operation)
                 else:
                     chosen[window] = operation
                     operation.sync_run_id = self.sync_run_id
-            return chosen
+        for operation in given_up:
+            self.cancel(operation)
+        return chosen
+
+    def give_up(self, operation: BulkOperation, *, code: str) -> None:
+        """Its file is of no use any more, finished or not."""
+        self.fail(operation, status=None, code=code)
+        self.cancel(operation)
+
+    def cancel(self, operation: BulkOperation) -> None:
+        """Free the slot of an operation of ours; one that has ended holds none.
+
+        Whether it succeeds or not, nothing waits for it.
+        """
+        try:
+            self.client.execute(load("bulk_operation_cancel"), {"id": operation.operation_id})
+        except EcomCRMError as error:
+            log.info("A bulk operation that was given up was not cancelled: %s", error)
 
     def submit(self, object_type: ObjectType, window: Window) -> BulkOperation:
         """Start an operation and remember it.

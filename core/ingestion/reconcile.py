@@ -182,7 +182,7 @@ class _Comparison:
         everything = Window()
         left = self.operations.resume(object_type, [everything]).get(everything)
         if left and self.operations.is_old(left):
-            self.operations.fail(left, status=None, code="OLD")
+            self.operations.give_up(left, code="OLD")
             left = None
         return Export(object_type, everything, left, is_resumed=left is not None)
 

@@ -1,6 +1,7 @@
 """What Shopify holds against what we hold: what differs is asked for, statistics are put right."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -265,6 +266,25 @@ def test_a_list_that_is_not_whole_is_not_compared(
     assert rows(ASKED) == []
     tables = "SELECT 1 FROM pg_class WHERE relnamespace = 'raw_shopify_staging'::regnamespace"
     assert rows(f"{tables} AND relkind = 'r'") == []
+
+
+def test_a_list_that_a_former_run_had_asked_for_long_ago_is_cancelled_and_asked_anew(
+    reconcile: Reconcile, fake: FakeShopify, rows: Rows, clock: MovableClock
+) -> None:
+    def kill(request: httpx.Request) -> None:
+        if request.url.path == "/bulk/5":
+            raise KeyboardInterrupt
+
+    fake.before.append(kill)
+    with pytest.raises(KeyboardInterrupt):
+        reconcile()
+    fake.before.remove(kill)
+    clock.advance(timedelta(hours=2))
+    reconcile()
+    assert fake.cancelled == ["gid://shopify/BulkOperation/5", "gid://shopify/BulkOperation/6"]
+    codes = "SELECT error_code FROM raw_shopify.bulk_operations WHERE state = 'failed'"
+    assert rows(codes) == [("OLD",), ("OLD",)]
+    assert len(fake.queries) == 8
 
 
 def test_a_count_that_shopify_did_not_finish_is_no_count(

@@ -226,6 +226,38 @@ def test_strangers_hold_all_slots_until_they_end(shop_world: World, rows: Rows) 
     assert "5 of them" in str(said)
 
 
+LIST = "{ bulkOperations(first: 50) { nodes { id status } } }"
+
+
+def test_operations_of_ours_that_are_given_up_are_cancelled_and_nobody_elses(
+    shop_world: World, rows: Rows
+) -> None:
+    """They held all slots, and the sync that had given them up waited for them."""
+    full_sync(shop_world)
+    post(shop_world, "/_sandbox/faults", {"bulk_hold": True})
+
+    def die(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        full_sync(shop_world, SyncKind.INCREMENTAL, sleep=die)
+    left = rows("SELECT operation_id FROM raw_shopify.bulk_operations WHERE state = 'submitted'")
+    assert len(left) == 5
+
+    def release(_: float) -> None:
+        post(shop_world, "/_sandbox/faults", {"bulk_hold": False})
+        time.sleep(0.05)
+
+    post(shop_world, "/_sandbox/faults", {"bulk_strangers": 1})
+    full_sync(shop_world, sleep=release)
+    assert rows(COUNTS) == ALL_OF_IT
+    nodes = shop_world.client.execute(LIST)["bulkOperations"]["nodes"]
+    states = {node["id"]: node["status"] for node in nodes}
+    ended = {states.pop(str(operation_id)) for (operation_id,) in left}
+    assert ended == {"CANCELED"}
+    assert sorted(states.values()) == ["COMPLETED"] * 8 + ["RUNNING"], "and a stranger's goes on"
+
+
 def test_without_read_all_orders_old_orders_are_neither_seen_nor_taken_for_deleted(
     shop_world: World, rows: Rows
 ) -> None:

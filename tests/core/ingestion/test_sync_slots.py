@@ -17,6 +17,7 @@ from core.models import Shop
 from core.models.enums import SyncKind
 from core.settings import Settings
 from tests.core.ingestion.conftest import Rows, Sync
+from tests.core.ingestion.test_sync_trouble import on_file
 from tests.fixtures.shopify import FakeShopify, child, customer_node, graphql, order_node
 
 pytestmark = pytest.mark.requirement("SHOP-02", "SHOP-03")
@@ -238,3 +239,20 @@ def test_how_many_objects_are_expected_is_shown_while_shopify_exports(
     sync()
     [(expected,)] = rows("SELECT objects_expected FROM raw_shopify.sync_runs")
     assert expected == {"Customer": 7, "Order": 1, "AbandonedCheckout": 0, "Product": 0}
+
+
+def test_a_cancellation_that_shopify_refuses_holds_up_no_sync(
+    sync: Sync, fake: FakeShopify, rows: Rows
+) -> None:
+    refused = {"message": "no", "extensions": {"code": "ACCESS_DENIED"}}
+    sync()
+    on_file(fake, 5, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        sync(SyncKind.INCREMENTAL)
+    fake.before.append(
+        lambda asked: (
+            graphql(None, errors=[refused]) if b"bulkOperationCancel" in asked.content else None
+        )
+    )
+    sync(SyncKind.FULL)
+    assert rows("SELECT count(*) FROM raw_shopify.bulk_operations WHERE state = 'failed'") == [(5,)]

@@ -290,6 +290,8 @@ def test_a_window_left_behind_does_not_stand_for_everything(
         ("failed", 5),
         ("loaded", 8),
     ]
+    given_up = "SELECT operation_id FROM raw_shopify.bulk_operations WHERE state = 'failed'"
+    assert sorted(fake.cancelled) == sorted(str(gid) for (gid,) in rows(given_up))
 
 
 def test_the_operation_is_remembered_before_it_is_polled(
