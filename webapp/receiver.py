@@ -8,7 +8,6 @@ few that delete or merge, in a lane of their own: no neighbour waits for them.
 
 import asyncio
 import logging
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -33,6 +32,8 @@ SMALL_BYTES: Final = 64 * 1024
 LARGEST_GROUP: Final = 64
 # Groups that are being committed at once, of all shops; each holds a connection.
 COMMITS_AT_ONCE: Final = 4
+# Of one shop: while the database writes one group, the next is read and sent.
+COMMITS_OF_A_LANE: Final = 2
 
 _log = logging.getLogger("webapp.access")
 _JSON: Final = (b"content-type", b"application/json")
@@ -41,10 +42,11 @@ _UNAUTHORIZED: Final = Received(HTTPStatus.UNAUTHORIZED)
 
 @dataclass
 class _Lane:
-    """Webhooks of one shop that wait for the next commit."""
+    """Webhooks of one shop that wait for the next commit, and who commits."""
 
+    most: int
     waiting: list[tuple[Incoming, "asyncio.Future[Received]"]] = field(default_factory=list)
-    worker: "asyncio.Task[None] | None" = None
+    working: int = 0
 
 
 class WebhookReceiver:
@@ -54,7 +56,8 @@ class WebhookReceiver:
         self._app = app
         self._shops = KnownShops()
         self._loading = asyncio.Lock()
-        self._lanes: dict[tuple[int, bool], _Lane] = defaultdict(_Lane)
+        self._lanes: dict[tuple[int, bool], _Lane] = {}
+        self._workers: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(COMMITS_AT_ONCE, thread_name_prefix="webhooks")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,12 +86,21 @@ class WebhookReceiver:
         if shop is None:
             return _UNAUTHORIZED
         letter = incoming(shop, delivery, body)
-        lane = self._lanes[shop.shop_id, letter.topic in EXCLUSIVE_TOPICS]
+        lane = self._lane(shop.shop_id, is_exclusive=letter.topic in EXCLUSIVE_TOPICS)
         future: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
         lane.waiting.append((letter, future))
-        if lane.worker is None:
-            lane.worker = asyncio.create_task(self._work(services, lane))
+        if lane.working < lane.most:
+            lane.working += 1
+            worker = asyncio.create_task(self._work(services, lane))
+            self._workers.add(worker)  # a loop holds its tasks only weakly
+            worker.add_done_callback(self._workers.discard)
         return await future
+
+    def _lane(self, shop_id: int, *, is_exclusive: bool) -> _Lane:
+        key = (shop_id, is_exclusive)
+        if key not in self._lanes:
+            self._lanes[key] = _Lane(most=1 if is_exclusive else COMMITS_OF_A_LANE)
+        return self._lanes[key]
 
     async def _signer(
         self, services: Services, delivery: Delivery, body: bytes
@@ -119,7 +131,7 @@ class WebhookReceiver:
             for (_, future), answer in zip(taken, answers, strict=True):
                 if not future.done():  # whoever sent it may be gone
                     future.set_result(answer)
-        lane.worker = None
+        lane.working -= 1
 
 
 def _load(services: Services, domain: str) -> KnownShop | None:

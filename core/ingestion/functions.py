@@ -35,8 +35,6 @@ _BOUND: Final = {
     "orders.customer_id = touched.customer_id": "orders.customer_id = ANY(v_touched)",
     "stored.customer_id = touched.customer_id": "stored.customer_id = ANY(v_touched)",
     "stored.customer_id = fresh.customer_id": "stored.customer_id = ANY(v_touched)",
-    "stored.customer_id = told.customer_id": "stored.customer_id = ANY(p_customer_ids)",
-    "held.checkout_key = told.checkout_key": "held.checkout_key = ANY(v_checkout_keys)",
     "stored.product_id = named.product_id": "stored.product_id = ANY(p_product_ids)",
 }
 

@@ -27,6 +27,7 @@ from core.ingestion.taking import (
     sqlstate,
     store,
     take,
+    take_at_once,
 )
 from core.models.enums import InboxState
 
@@ -78,8 +79,10 @@ def _take_all(  # noqa: PLR0911 - one answer for each way it may end
 ) -> dict[str, Received]:
     """Together; where that fails, by halves down to the one that fails it."""
     try:
-        with session_scope(group.factory) as session:
-            outcomes = take(session, group, letters)
+        outcomes = take_at_once(group, letters)
+        if outcomes is None:
+            with session_scope(group.factory) as session:
+                outcomes = take(session, group, letters)
     except StoredMeanwhileError as error:
         known = {number: Received(HTTPStatus.OK) for number in error.webhook_ids}
         rest = [letter for letter in letters if letter.webhook_id not in error.webhook_ids]

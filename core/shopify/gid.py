@@ -4,6 +4,7 @@ from typing import Final
 
 PREFIX: Final = "gid://shopify/"
 LARGEST: Final = 2**63 - 1
+SURE_DIGITS: Final = 19  # fewer never exceed LARGEST
 
 
 def parse(gid: str) -> tuple[str, int]:
@@ -21,6 +22,12 @@ def parse(gid: str) -> tuple[str, int]:
 
 def number(gid: str, kind: str) -> int:
     """The number of a gid that must be of type `kind`. Raises ValueError."""
+    head = f"{PREFIX}{kind}/"
+    tail = gid[len(head) :]
+    if gid.startswith(head) and tail.isascii() and tail.isdigit() and len(tail) < SURE_DIGITS:
+        value = int(tail)
+        if value:
+            return value
     found, value = parse(gid)
     if found != kind:
         raise ValueError(f"the id of a {found} where one of a {kind} is due")

@@ -270,6 +270,8 @@ def plain_text(value: str | None) -> str | None:
 
 def _number(number: int | None, api_id: str | None, kind: str) -> int:
     """The object's number; the two ways to say it must agree."""
+    if number and 0 < number <= gid.LARGEST and api_id == gid.make(kind, number):
+        return number
     if api_id is None:
         if number is None:
             raise ValueError(f"the {kind} has no id")

@@ -22,12 +22,12 @@ SELECT
     )
 FROM $checkouts$
 WHERE coalesce(told.email, told.phone, told.customer_id::text) IS NOT NULL
-    OR EXISTS (
-        SELECT 1
+    OR (
+        SELECT held.checkout_key
         FROM raw_shopify.checkouts AS held
         WHERE held.shop_id = :shop_id
             AND held.checkout_key = told.checkout_key
-    )
+    ) IS NOT NULL
 ORDER BY told.checkout_key
 ON CONFLICT (shop_id, checkout_key) DO UPDATE SET
     token = coalesce(excluded.token, stored.token),

@@ -9,7 +9,9 @@ CREATE OR REPLACE FUNCTION raw_shopify.take_webhooks(
     p_event_ids text [],
     p_triggered_at timestamptz [],
     p_api_versions text [],
-    p_bodies bytea [],
+    p_bodies bytea,
+    p_starts integer [],
+    p_lengths integer [],
     p_states text [],
     p_errors text [],
     p_seconds double precision [],
@@ -48,7 +50,6 @@ DECLARE
     v_refunds raw_shopify.refunds [];
     v_checkouts raw_shopify.checkouts [];
     v_order_ids bigint [];
-    v_checkout_keys text [];
     v_named bigint [];
     v_touched bigint [];
     v_asked bigint [];
@@ -113,14 +114,15 @@ BEGIN
     )
     SELECT
         p_shop_id, came.webhook_id, came.topic, came.event_id, came.triggered_at, came.api_version,
-        came.body, came.state, came.error, (came.state <> 'received')::integer,
+        substring(p_bodies FROM came.start FOR came.length), came.state, came.error,
+        (came.state <> 'received')::integer,
         clock_timestamp() + make_interval(secs => came.seconds),
         CASE WHEN came.state = 'applied' THEN v_at END
     FROM unnest(
-        p_webhook_ids, p_topics, p_event_ids, p_triggered_at, p_api_versions, p_bodies, p_states,
-        p_errors, p_seconds
+        p_webhook_ids, p_topics, p_event_ids, p_triggered_at, p_api_versions, p_starts, p_lengths,
+        p_states, p_errors, p_seconds
     ) AS came (
-        webhook_id, topic, event_id, triggered_at, api_version, body, state, error, seconds
+        webhook_id, topic, event_id, triggered_at, api_version, start, length, state, error, seconds
     )
     ORDER BY came.webhook_id
     ON CONFLICT (shop_id, webhook_id) DO NOTHING;
@@ -160,9 +162,13 @@ BEGIN
             v_asked := v_asked || ARRAY(
                 SELECT stored.customer_id
                 FROM unnest(v_customers) AS told
-                INNER JOIN raw_shopify.customers AS stored
-                    ON stored.shop_id = p_shop_id
-                        AND stored.customer_id = told.customer_id AND stored.customer_id = ANY(p_customer_ids)
+                CROSS JOIN LATERAL (
+                    SELECT known.*
+                    FROM raw_shopify.customers AS known
+                    WHERE known.shop_id = p_shop_id
+                        AND known.customer_id = told.customer_id
+                    OFFSET 0
+                ) AS stored
                 WHERE stored.consent_state IS NULL
                     OR (
                         stored.updated_at = told.updated_at
@@ -425,7 +431,6 @@ BEGIN
             SELECT told FROM jsonb_populate_recordset(NULL::raw_shopify.checkouts, p_checkouts)
                 AS told
         );
-        v_checkout_keys := ARRAY(SELECT told.checkout_key FROM unnest(v_checkouts) AS told);
         INSERT INTO raw_shopify.checkouts AS stored (
             shop_id, checkout_key, token, name, customer_id, email, phone, recovery_url, created_at,
             updated_at, completed_at, currency, total, subtotal, discount_codes, line_items, deleted_at
@@ -443,12 +448,12 @@ BEGIN
             )
         FROM unnest(v_checkouts) AS told
         WHERE coalesce(told.email, told.phone, told.customer_id::text) IS NOT NULL
-            OR EXISTS (
-                SELECT 1
+            OR (
+                SELECT held.checkout_key
                 FROM raw_shopify.checkouts AS held
                 WHERE held.shop_id = p_shop_id
-                    AND held.checkout_key = told.checkout_key AND held.checkout_key = ANY(v_checkout_keys)
-            )
+                    AND held.checkout_key = told.checkout_key
+            ) IS NOT NULL
         ORDER BY told.checkout_key
         ON CONFLICT (shop_id, checkout_key) DO UPDATE SET
             token = coalesce(excluded.token, stored.token),
@@ -486,12 +491,13 @@ BEGIN
         UNION ALL
         SELECT 'Customer', named.customer_id, 'consent unknown'
         FROM unnest(v_named) AS named (customer_id)
-        LEFT JOIN raw_shopify.customers AS customer
-            ON customer.shop_id = p_shop_id
-                AND customer.customer_id = named.customer_id
-                AND customer.customer_id = ANY(v_named)
         WHERE named.customer_id IS NOT NULL
-            AND customer.consent_state IS NULL
+            AND (
+                SELECT customer.consent_state
+                FROM raw_shopify.customers AS customer
+                WHERE customer.shop_id = p_shop_id
+                    AND customer.customer_id = named.customer_id
+            ) IS NULL
         UNION ALL
         SELECT 'Order', contested.order_id, 'two states at one time'
         FROM unnest(v_contested) AS contested (order_id)

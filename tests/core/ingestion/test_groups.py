@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from core.clock import MovableClock
 from core.database import SessionFactory, session_scope
-from core.ingestion import groups, inbox, keys
+from core.ingestion import groups, inbox, keys, taking
 from core.ingestion.apply import Incoming
 from core.ingestion.groups import Received, receive_group
 from core.ingestion.taking import Group
@@ -54,13 +54,13 @@ def take(
 def transactions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many webhooks each transaction of a group took."""
     seen: list[int] = []
-    take = groups.take
+    take = taking.take_at_once
 
-    def count(session: Any, group: Any, letters: Any, **options: Any) -> Any:
+    def count(group: Any, letters: Any) -> Any:
         seen.append(len(letters))
-        return take(session, group, letters, **options)
+        return take(group, letters)
 
-    monkeypatch.setattr(groups, "take", count)
+    monkeypatch.setattr(groups, "take_at_once", count)
     return seen
 
 
@@ -69,8 +69,8 @@ def test_a_group_is_stored_applied_and_counted_in_one_transaction(
     take: Take, rows: Rows, transactions: list[int]
 ) -> None:
     later = order_body(11, 6, updated_at="2026-11-21T00:00:00Z")
-    told = [order_body(11, 5), order_body(12, 5), (later, "orders/updated"), customer_body(7)]
-    told[3] = (told[3], "customers/create")
+    customer = (customer_body(7), "customers/create")
+    told: list[Any] = [order_body(11, 5), order_body(12, 5), (later, "orders/updated"), customer]
     assert take(*told) == [APPLIED] * 4
     assert transactions == [4]
     assert rows(COUNTS) == [(5, 1), (6, 1)]
