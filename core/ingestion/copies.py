@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Connect = Callable[[], "Connection[Any]"]
 
 # Bytes of one table that are sent at once. Beginning and ending a COPY costs as much as a few rows.
-TOGETHER: Final = 256 * 2**10
+TOGETHER: Final = 2**20
 
 
 class Copies:

@@ -26,8 +26,7 @@ _DAY: Final = (
     r"(?:0[13578]|1[02])-31)"
 )
 _MOMENT: Final = rf"[1-8]\d{{3}}-{_DAY}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\dZ"
-_AMOUNT: Final = r"(-?\d{1,13}(?:\.\d{1,30})?)"
-_ANY_TEXT: Final = rf'"{_CHARACTERS}"'
+_AMOUNT: Final = r"(-?\d{1,13}+(?:\.\d{1,30}+)?)"
 # Words that an array's input reads as they stand; NULL, unquoted, would be none.
 _WORD: Final = r'"(?!(?i:null)")[\w-]+(?: [\w-]+)*"'
 
@@ -38,7 +37,10 @@ MOMENT: Final = rf'"({_MOMENT})"'
 MOMENT_OR_NULL: Final = rf'(?:"({_MOMENT})"|null)'
 FLAG: Final = r"(true|false)"
 FLAG_OR_NULL: Final = r"(?:(true|false)|null)"
-UNREAD: Final = _ANY_TEXT
+# Of an enum or a token: letters, digits and _ only, so CSV reads it without its quotes.
+WORD_OR_NULL: Final = r'(?:"(\w++)"|null)'
+CURRENCY: Final = '"([A-Z]{3})"'
+UNREAD_CURRENCY: Final = '"[A-Z]{3}"'
 INTEGER: Final = r"(-?\d{1,9})"
 COUNT: Final = r'"(\d{1,9})"'
 WORDS: Final = rf"(\[(?:{_WORD}(?:,{_WORD})*)?\])"
@@ -50,12 +52,12 @@ def key_of(kind: str) -> str:
     return rf'"gid:\\/\\/shopify\\/{kind}\\/{_NUMBER}"'
 
 
-def money(*, currency: str = _ANY_TEXT) -> str:
+def money(*, currency: str = UNREAD_CURRENCY) -> str:
     """An amount; its currency only as a group where one is given."""
     return object_of(amount=f'"{_AMOUNT}"', currencyCode=currency)
 
 
-def bag(*, currency: str = _ANY_TEXT) -> str:
+def bag(*, currency: str = UNREAD_CURRENCY) -> str:
     return object_of(shopMoney=money(currency=currency))
 
 
@@ -100,7 +102,7 @@ class Lines:
         `text` is UTF-8 and does not end with a newline.
         """
         found = self._any_line.findall(text)
-        numbers = [b"%d" % number for number in range(first_number, first_number + len(found))]
+        numbers = list(map(b"%d".__mod__, range(first_number, first_number + len(found))))
         rows = [
             [
                 _TAB.join(groups[part]) + number
@@ -133,8 +135,10 @@ def unescaped(block: bytes) -> bytes:
     Exact, because no text that matches has a tab, an escaped backslash or a bare quote inside, and
     an array is never the last column.
     """
-    if b"\\" in block:
-        block = block.replace(rb"\/", b"/").replace(rb"\u0026", b"&")
+    if rb"\/" in block:
+        block = block.replace(rb"\/", b"/")
+    if rb"\u" in block:
+        block = block.replace(rb"\u0026", b"&")
     if b"\t[" in block:
         block = block.replace(b"\t[]\t", b"\t{}\t")
         block = block.replace(b'\t["', b'\t{"').replace(b'"]\t', b'"}\t')

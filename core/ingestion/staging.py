@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import Engine, text
@@ -22,7 +23,7 @@ from sqlalchemy.orm import Session
 from core.database import SessionFactory, session_scope
 from core.ingestion import bulk_orders, checkouts, customers, products
 from core.ingestion.bulk_file import BulkFile
-from core.ingestion.copies import copying
+from core.ingestion.copies import Copies, copying
 from core.ingestion.decoding import Decoder, Format, Reject, format_of
 from core.ingestion.frames import Job, Told
 from core.ingestion.screen import Screen
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[], None]
 JOINED: Final = ("bigint", "timestamptz")
+ALONE: Final = 32  # blocks: 4 MiB are read before a helper would have started
 LONGEST_NAME: Final = 63  # PostgreSQL cuts longer ones
 
 
@@ -147,12 +149,11 @@ def stage(
     format_ = format_of(object_type, purpose)
     staged = Staged(shop_id, object_type, purpose, _names(shop_id, name, format_))
     _create(factory, staged, format_)
-    reading = _Reading(file, staged, counts, reject, progress)
-    if processes > 1:
-        job = Job(_conninfo(factory), object_type.value, purpose.value, staged.tables, screen)
-        reading.by_helpers(job, processes)
-    else:
-        reading.here(factory, Decoder(format_, screen, reject))
+    reading = _Reading(file, staged, Decoder(format_, screen, reject), counts, reject, progress)
+    job = Job(_conninfo(factory), object_type.value, purpose.value, staged.tables, screen)
+    columns = {staged.tables[table.name]: table.columns for table in format_.tables}
+    with copying(partial(_pooled, factory), columns) as copies:
+        reading.read(copies, job, processes - 1)
     _analyze(factory, staged, format_)
     return staged
 
@@ -182,28 +183,35 @@ class _Reading:
 
     file: BulkFile
     staged: Staged
+    decoder: Decoder
     counts: Counts
     reject: Reject
     progress: Progress
 
-    def here(self, factory: SessionFactory, decoder: Decoder) -> None:
-        tables = self.staged.tables
-        columns = {tables[table.name]: table.columns for table in decoder.format.tables}
-        with copying(partial(_pooled, factory), columns) as copies:
-            for block in self.file.blocks():
-                rows = decoder.block(block, self.file.lines_read + 1)
-                for name, content in rows.text.items():
-                    copies.write(tables[name], content)
-                self.counts.add(rows.counts)
-                self.progress()
-
-    def by_helpers(self, job: Job, count: int) -> None:
-        with helpers(job, count) as at_work:
-            for block in self.file.blocks():
-                self._note(at_work.send(block, self.file.lines_read + 1))
+    def read(self, copies: Copies, job: Job, helper_count: int) -> None:
+        """Everything here, until the file turns out to be worth helpers; they have committed at
+        the end, and a load whose own rows are not committed then has failed.
+        """
+        blocks = self.file.blocks()
+        for block in islice(blocks, ALONE) if helper_count else blocks:
+            self._here(block, copies)
+            self.progress()
+        if (block := next(blocks, None)) is None:
+            return
+        with helpers(job, helper_count) as at_work:
+            for more in chain([block], blocks):
+                if not at_work.offer(more, self.file.lines_read + 1):
+                    self._here(more, copies)
+                self._note(at_work.told())
                 self.progress()
             self._note(at_work.finish())
         self.progress()
+
+    def _here(self, block: bytes, copies: Copies) -> None:
+        rows = self.decoder.block(block, self.file.lines_read + 1)
+        for name, content in rows.text.items():
+            copies.write(self.staged.tables[name], content)
+        self.counts.add(rows.counts)
 
     def _note(self, heard: Iterable[tuple[int, Told]]) -> None:
         for number, told in heard:

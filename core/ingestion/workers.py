@@ -1,9 +1,11 @@
 """The helper processes of a load, seen from the process that loads.
 
-Blocks go to the helpers in turn. Each has a short queue, so a file that arrives faster than it is
-decoded waits in the network and not in memory. A helper that dies ends the load.
+The loading process decodes too: a block goes to a helper that has room for it, else the caller
+keeps it. So nobody waits for helpers to start, and a file that arrives faster than all of them
+decode waits in the network and not in memory. A helper that dies ends the load.
 """
 
+import fcntl
 import queue
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from core.ingestion.frames import Frame, FrameKind, Job, Told
 # Rejected lines of 64 KiB each wait here while the database is slow; beyond, helpers wait.
 TOLD_AT_ONCE: Final = 64
 BLOCKS_AT_ONCE: Final = 2
+PIPE_BYTES: Final = 512 * 2**10  # a few blocks more: handing them on must not hold up anybody
 PAUSE_SECONDS: Final = 0.2
 PATIENCE_SECONDS: Final = 10.0
 
@@ -40,6 +43,9 @@ class _Helper:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        assert self.process.stdin is not None  # noqa: S101 - asked for above
+        with suppress(OSError):  # where the system allows no more it is as it was
+            fcntl.fcntl(self.process.stdin, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self.is_done = False
         self.frames: queue.Queue[Frame] = queue.Queue(BLOCKS_AT_ONCE)
         self.frames.put(job.frame())
@@ -104,29 +110,36 @@ class Helpers:
             self.stop()
             raise
 
-    def send(self, block: bytes, first_number: int) -> Iterator[tuple[int, Told]]:
-        """Hand out a block; yields what is told until there is room for it. Raises
-        HelperDiedError.
-        """
-        helper = self._all[self._next % len(self._all)]
-        self._next += 1
-        yield from self._hand(helper, Frame(FrameKind.BLOCK, first_number, block))
+    def offer(self, block: bytes, first_number: int) -> bool:
+        """Hand out a block; False when no helper has room for it."""
+        frame = Frame(FrameKind.BLOCK, first_number, block)
+        for helper in self._all:
+            with suppress(queue.Full):
+                helper.frames.put_nowait(frame)
+                return True
+        return False
+
+    def told(self) -> Iterator[tuple[int, Told]]:
+        """What has been told since. Raises HelperDiedError."""
+        with suppress(queue.Empty):
+            while True:
+                yield from self._taken(*self._queue.get_nowait())
 
     def finish(self) -> Iterator[tuple[int, Told]]:
         """Tell all that the file has ended; what they still tell, until all have committed."""
         for helper in self._all:
-            yield from self._hand(helper, Frame(FrameKind.END))
+            yield from self._end(helper)
         while not all(helper.is_done for helper in self._all):
             yield from self._taken(*self._queue.get())
 
-    def _hand(self, helper: _Helper, frame: Frame) -> Iterator[tuple[int, Told]]:
-        is_handed = False
-        while not is_handed:
+    def _end(self, helper: _Helper) -> Iterator[tuple[int, Told]]:
+        is_told = False
+        while not is_told:
             with suppress(queue.Full):
-                helper.frames.put_nowait(frame)
-                is_handed = True
+                helper.frames.put_nowait(Frame(FrameKind.END))
+                is_told = True
             with suppress(queue.Empty):
-                yield from self._taken(*self._queue.get(timeout=0 if is_handed else 0.01))
+                yield from self._taken(*self._queue.get(timeout=0 if is_told else 0.01))
 
     def _taken(self, helper: _Helper, frame: Frame | None) -> Iterator[tuple[int, Told]]:
         if frame is None:

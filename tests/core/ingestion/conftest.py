@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from core.clock import MovableClock
 from core.database import SessionFactory, session_scope
+from core.ingestion import staging
 from core.ingestion.inbox import Received, receive
 from core.ingestion.sync import SyncReport, run_sync
 from core.models import Shop
@@ -18,6 +19,12 @@ Rows = Callable[..., list[tuple[object, ...]]]
 Sync = Callable[..., SyncReport]
 Post = Callable[..., Received]
 _ids = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def _every_file_is_worth_helpers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load that may have helper processes has them from its first block on."""
+    monkeypatch.setattr(staging, "ALONE", 0)
 
 
 @pytest.fixture

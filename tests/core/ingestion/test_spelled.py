@@ -49,6 +49,7 @@ SAMPLES: dict[str, object] = {
     "amount": "1.0",
     "numberOfOrders": "1",
     "marketingState": "SUBSCRIBED",
+    "currencyCode": "EUR",
 }
 
 

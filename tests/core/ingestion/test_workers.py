@@ -3,14 +3,14 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import text
 
 from core.database import SessionFactory, make_engine, make_session_factory, session_scope
-from core.ingestion import frames, workers
-from core.ingestion.frames import Frame, FrameKind, Job, Told
+from core.ingestion import frames, staging, workers
+from core.ingestion.frames import Frame, FrameKind, Job
 from core.ingestion.staging import STAGING, drop_leftovers
 from core.ingestion.workers import HelperDiedError, Helpers
 from core.models import Shop
@@ -49,15 +49,15 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Helpers]:
 
 def on_block(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[Helpers], None]) -> None:
     """Something happens before the block of that number is handed out."""
-    send, sent = Helpers.send, [0]
+    offer, offered = Helpers.offer, [0]
 
-    def watched(self: Helpers, block: bytes, first_number: int) -> Iterator[tuple[int, Told]]:
-        sent[0] += 1
-        if sent[0] == number:
+    def watched(self: Helpers, block: bytes, first_number: int) -> bool:
+        offered[0] += 1
+        if offered[0] == number:
             act(self)
-        return send(self, block, first_number)
+        return offer(self, block, first_number)
 
-    monkeypatch.setattr(Helpers, "send", watched)
+    monkeypatch.setattr(Helpers, "offer", watched)
 
 
 @pytest.mark.requirement("SHOP-02")
@@ -74,8 +74,22 @@ def test_several_processes_bring_what_one_brings(
         (2000, 2000)
     ]
     [used] = made
-    assert len(used._all) == 3
+    assert len(used._all) == 2
     assert {helper.process.returncode for helper in used._all} == {0}
+
+
+def test_a_file_of_a_few_blocks_is_read_without_helpers(
+    session_factory: SessionFactory,
+    shop: Shop,
+    rows: Rows,
+    made: list[Helpers],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They would start long after it has been read."""
+    monkeypatch.setattr(staging, "ALONE", 100)
+    load(session_factory, shop.shop_id, LINES, processes=2)
+    assert made == []
+    assert rows("SELECT count(*) FROM raw_shopify.order_lines") == [(2000,)]
 
 
 def test_a_helper_that_is_killed_fails_the_load_and_leaves_nothing(
@@ -91,7 +105,7 @@ def test_a_helper_that_is_killed_fails_the_load_and_leaves_nothing(
 
     on_block(monkeypatch, 3, kill)
     with pytest.raises(HelperDiedError, match="has died"):
-        stage_lines(session_factory, shop.shop_id, LINES, processes=2, name="killed")
+        stage_lines(session_factory, shop.shop_id, LINES, processes=3, name="killed")
     [used] = made
     assert all(helper.process.returncode is not None for helper in used._all)
     staged = rows(f'SELECT count(*) FROM {STAGING}."s1__killed__orders"')
