@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from core.clock import Clock
 from core.database import SessionFactory, session_scope
 from core.errors import PermanentError, TransientError
+from core.granted import CANNOT_WRITE
 from core.ingestion import refresh
 from core.models import Shop
 from core.models.enums import ConsentState, ObjectType, WriteBackKind, WriteBackState
@@ -31,9 +32,6 @@ LONGEST_RETRY: Final = timedelta(hours=1)
 ATTEMPTS: Final = 80  # three days
 DEFAULT_LEVEL: Final = "SINGLE_OPT_IN"
 LEVELS: Final = frozenset({"SINGLE_OPT_IN", "CONFIRMED_OPT_IN"})
-MISSING_SCOPE: Final = (
-    "The app may not change customers: give it the scope write_customers and install it anew."
-)
 IN_FUTURE: Final = "must not be in the future"
 UNKNOWN_CUSTOMER: Final = ("does not exist", "not found")
 
@@ -228,7 +226,7 @@ class _Writer:
             self.problem = str(error)
             return self._later(wish, str(error))
         except AccessDeniedError:
-            return _Outcome(WriteBackState.FAILED, MISSING_SCOPE)
+            return _Outcome(WriteBackState.FAILED, CANNOT_WRITE)
         except PermanentError as error:
             return _Outcome(WriteBackState.FAILED, str(error))
 

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from core.clock import Clock, OffsetClock
 from core.errors import PermanentError
+from core.granted import keep_scopes
 from core.ingestion import statistics
 from core.models import Shop
 from core.secrets import SecretBox
@@ -54,11 +55,11 @@ def connect_shop(
     shop.name = about["name"]
     shop.currency = about["currencyCode"]
     shop.time_zone = about["ianaTimezone"]
-    shop.access_scopes = granted_scopes(answer)
     shop.uninstalled_at = None
     shop.client_id = client.client_id
     _keep_secret(shop, client.client_secret.get_secret_value(), box, now=clock.now())
     session.flush()
+    keep_scopes(session, shop.shop_id, granted_scopes(answer))
     if is_other_currency:
         statistics.recompute_all(
             session, shop.shop_id, touched_at=business_clock(shop, clock).now()

@@ -15,6 +15,7 @@ from sqlalchemy import update
 
 from core.database import SessionFactory, session_scope
 from core.errors import EcomCRMError, PermanentError
+from core.granted import keep_scopes
 from core.models import Shop
 from core.shopify.client import ShopifyClient
 from core.shopify.documents import load
@@ -145,11 +146,11 @@ def _keep(
     problem: str | None,
     scopes: list[str] | None = None,
 ) -> None:
-    values: dict[str, Any] = {"webhooks_checked_at": now, "webhooks_problem": problem}
-    if scopes is not None:
-        values["access_scopes"] = scopes
+    values = {"webhooks_checked_at": now, "webhooks_problem": problem}
     with session_scope(factory) as session:
         session.execute(update(Shop).where(Shop.shop_id == shop_id).values(values))
+        if scopes is not None:
+            keep_scopes(session, shop_id, scopes)
 
 
 def _subscribe(client: ShopifyClient, topic: str, address: str) -> str | None:

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from core.database import session_scope
 from core.errors import PermanentError
+from core.granted import keep_scopes
 from core.ingestion import runs
 from core.ingestion.sync_log import SyncLog
 from core.models import Shop
@@ -23,7 +24,7 @@ def check_shop(client: ShopifyClient, sync_log: SyncLog) -> None:
     installation = client.execute(load("shop"))["currentAppInstallation"]
     scopes = sorted(scope["handle"] for scope in (installation or {}).get("accessScopes", []))
     with session_scope(sync_log.factory) as session:
-        session.get_one(Shop, sync_log.shop_id).access_scopes = scopes
+        keep_scopes(session, sync_log.shop_id, scopes)
     words = scope_warning(scopes)
     if words:
         sync_log.warning(words)

@@ -11,7 +11,9 @@ from activation.writer import WriteReport, write_due
 from core.clock import SystemClock
 from core.database import session_scope
 from core.models import Customer, Suppression, WriteBack
-from core.models.enums import ConsentState, SuppressionReason, WriteBackState
+from core.models.enums import ConsentState, SuppressionReason, SyncKind, WriteBackState
+from core.shops import connect_shop
+from core.subscriptions import check_subscriptions
 from tests.core.ingestion.test_sandbox_flow import World, sandbox, world
 
 __all__ = ["sandbox", "world"]
@@ -113,3 +115,42 @@ def test_a_customer_whom_shopify_does_not_know_needs_no_tag(world: World) -> Non
         request_tag(session, world.shop.shop_id, 999, "vip", occasion="1", at=now)
     assert write(world) == WriteReport(superseded=1)
     assert states(world) == [WriteBackState.SUPERSEDED]
+
+
+@pytest.mark.requirement("CRM-04")
+@pytest.mark.parametrize("how", ["checked", "synced", "connected"])
+def test_what_failed_for_a_scope_is_written_once_the_scope_has_come(world: World, how: str) -> None:
+    """It stayed failed for ever, and Shopify went on calling them subscribed."""
+    world.sync()
+    set_fault(world, "shopify_missing_scopes", "write_customers")
+    try:
+        leave(world, SystemClock().now() - timedelta(minutes=1))
+        assert write(world) == WriteReport(failed=2)
+        look_at_scopes(world, how)
+        assert write(world) == WriteReport(), "not before it has come"
+    finally:
+        set_fault(world, "shopify_missing_scopes", "")
+    look_at_scopes(world, how)
+    assert write(world) == WriteReport(written=2)
+    held = anna(world)
+    assert (held.consent_state, held.tags) == (ConsentState.UNSUBSCRIBED, ["unsubscribed"])
+    look_at_scopes(world, how)
+    assert write(world) == WriteReport(), "once is enough"
+
+
+def look_at_scopes(world: World, how: str) -> None:
+    shop_id = world.shop.shop_id
+    if how == "checked":
+        now = SystemClock().now()
+        check_subscriptions(world.factory, world.client, shop_id=shop_id, address=None, now=now)
+    elif how == "synced":
+        world.sync(SyncKind.INCREMENTAL)
+    else:
+        with session_scope(world.factory) as session:
+            connect_shop(
+                session,
+                world.client,
+                settings=world.settings,
+                is_sandbox=True,
+                clock=SystemClock(),
+            )
