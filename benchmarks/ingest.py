@@ -28,9 +28,10 @@ from benchmarks.ingest_data import write_orders
 from core.database import make_engine
 from core.migrate import upgrade
 from core.paths import PROJECT_ROOT
+from ops.accounts import service_account
 from ops.databases import OWNER, prepare_databases
-from ops.ports import pick_free
-from ops.postgres import LOOPBACK, Cluster, run_cluster, service_account
+from ops.ports import LOOPBACK, pick_free
+from ops.postgres import Cluster, run_cluster
 from ops.progress import Progress
 
 IS_QUICK = os.environ.get("ECOMCRM_BENCH_QUICK", "") not in ("", "0")

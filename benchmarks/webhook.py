@@ -80,7 +80,8 @@ def _rounds(folder: Path, bare: int, ours: int, progress: Progress) -> list[dict
 
 def _result(rounds: list[dict[str, Any]]) -> dict[str, object]:
     def median(name: str, what: str) -> float:
-        return round(statistics.median(one[name][what] for one in rounds), 2)
+        values: list[float] = [one[name][what] for one in rounds]
+        return round(statistics.median(values), 2)
 
     ours, floor = median("ours", "rate"), median("floor", "rate")
     return {
