@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from core.clock import Clock
 from core.database import SessionFactory, session_scope
 from core.ingestion import customers, deletions, gone, merges, orders, products
-from core.ingestion.backoff import REFRESH_SECONDS, after
+from core.ingestion.backoff import PRODUCT_SECONDS, REFRESH_SECONDS, after
 from core.ingestion.changes import Changes, OrderState
 from core.ingestion.read_by_id import Answer, Found, NotFound, read_by_id
 from core.ingestion.refresh_requests import request
@@ -274,7 +274,8 @@ def _finish(session: Session, requests: list[_Request]) -> None:
 
 
 def _postpone(session: Session, request: _Request, answer: NotFound) -> RefreshReport:
-    seconds = after(request.attempts, REFRESH_SECONDS)
+    is_product = request.object_type is ObjectType.PRODUCT
+    seconds = after(request.attempts, PRODUCT_SECONDS if is_product else REFRESH_SECONDS)
     if seconds is None and not answer.is_about_it:
         seconds = REFRESH_SECONDS[-1]
     session.execute(

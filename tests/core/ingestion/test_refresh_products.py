@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from core.clock import MovableClock
 from core.database import SessionFactory, session_scope
-from core.ingestion.backoff import REFRESH_SECONDS
+from core.ingestion.backoff import PRODUCT_SECONDS, REFRESH_SECONDS
 from core.ingestion.refresh import RefreshReport, refresh_due
 from core.settings import Settings
 from tests.core.ingestion.conftest import Post, Rows
@@ -93,12 +93,14 @@ def test_an_older_state_of_a_product_changes_nothing(
 def test_a_product_that_is_gone_is_given_up_and_not_asked_for_with_every_order(
     post: Post, refresh: Refresh, rows: Rows
 ) -> None:
+    # With the steps of customers, the smoke test on a shop whose orders name such a product was
+    # still waiting after three minutes.
     post(sold(11, 77))
-    for _ in REFRESH_SECONDS:
+    for _ in PRODUCT_SECONDS:
         assert refresh() == RefreshReport(claimed=1, postponed=1)
     assert refresh() == RefreshReport(claimed=1, given_up=1)
     post(sold(12, 77))
-    assert rows(WANTED) == [(77, len(REFRESH_SECONDS) + 1, True)]
+    assert rows(WANTED) == [(77, len(PRODUCT_SECONDS) + 1, True)]
     assert refresh() == RefreshReport()
     assert rows("SELECT count(*) FROM raw_shopify.orders") == [(2,)], "orders need no product"
 
