@@ -38,7 +38,7 @@ from core.ingestion.rows import (
     product_row,
     refund_rows,
 )
-from core.ingestion.spelled import Lines, Spelling, is_text, unescaped
+from core.ingestion.spelled import Children, Lines, Spelling, is_text, unescaped
 from core.shopify import gid
 from core.shopify.shapes import (
     Checkout,
@@ -76,7 +76,7 @@ class Table:
 
     name: str
     declared: Columns
-    spelling: Spelling | None = None
+    spelling: Spelling | Children | None = None
     is_counted: bool = True
 
     @cached_property
@@ -84,6 +84,10 @@ class Table:
         kinds = dict(self.declared)
         order = self.spelling.columns if self.spelling else tuple(kinds)
         return (*((name, kinds[name]) for name in order), ("line_number", "bigint"))
+
+    @cached_property
+    def has_arrays(self) -> bool:
+        return any(kind.endswith("[]") for _, kind in self.declared)
 
     @property
     def key(self) -> str:
@@ -123,7 +127,7 @@ class Format:
     def lines(self) -> Lines | None:
         """None where the main tables have no spelling."""
         spellings = [kind.table.spelling for kind in self.kinds]
-        known = [spelling for spelling in spellings if spelling is not None]
+        known = [spelling for spelling in spellings if isinstance(spelling, Spelling)]
         return Lines(known) if len(known) == len(spellings) else None
 
     def kind_of(self, line: bytes) -> Kind:
@@ -179,7 +183,11 @@ class Decoder:
         for table, found in zip(self.format.tables, rows, strict=False):
             if found:
                 found.append(b"")
-                block.add(table.name, unescaped(b"\n".join(found)), len(found) - 1)
+                block.add(
+                    table.name,
+                    unescaped(b"\n".join(found), has_arrays=table.has_arrays),
+                    len(found) - 1,
+                )
         return others
 
     def _typed(self, line: bytes, number: int, rows: dict[Table, list[bytes]]) -> None:
@@ -197,7 +205,7 @@ class Decoder:
 CUSTOMERS: Final = Table("customers", CUSTOMER_COLUMNS, spellings.CUSTOMER)
 ORDERS: Final = Table("orders", ORDER_COLUMNS, spellings.ORDER)
 LINES: Final = Table("order_lines", LINE_COLUMNS, spellings.LINE)
-REFUNDS: Final = Table("refunds", REFUND_COLUMNS, is_counted=False)
+REFUNDS: Final = Table("refunds", REFUND_COLUMNS, spellings.REFUNDS, is_counted=False)
 CHECKOUTS: Final = Table("checkouts", CHECKOUT_COLUMNS)
 CHECKOUT_LINES: Final = Table("checkout_lines", CHECKOUT_LINE_COLUMNS, is_counted=False)
 PRODUCTS: Final = Table("products", PRODUCT_COLUMNS, spellings.PRODUCT)

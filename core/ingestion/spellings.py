@@ -21,6 +21,7 @@ from core.ingestion.spelled import (
     UNREAD_CURRENCY,
     WORD_OR_NULL,
     WORDS,
+    Children,
     Spelling,
     bag,
     key_of,
@@ -58,6 +59,14 @@ CUSTOMER: Final = Spelling(
     ),
 )
 
+REFUNDS: Final = Children(
+    key="refunds",
+    pattern=object_of(
+        id=key_of("Refund"), processedAt=MOMENT, totalRefundedSet=bag(currency=CURRENCY)
+    ),
+    columns=("refund_id", "processed_at", "amount", "currency", "order_id"),
+)
+
 ORDER: Final = Spelling(
     pattern=object_of(
         id=key_of("Order"),
@@ -85,6 +94,7 @@ ORDER: Final = Spelling(
         *("discount_codes", "current_total", "currency", "original_total", "refunded_total"),
         "customer_id",
     ),
+    children=REFUNDS,
 )
 
 LINE: Final = Spelling(
