@@ -8,6 +8,7 @@ few that delete or merge, in a lane of their own: no neighbour waits for them.
 
 import asyncio
 import logging
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -30,10 +31,11 @@ from webapp.services import Services
 PATH: Final = "/webhooks/shopify"
 SMALL_BYTES: Final = 64 * 1024
 LARGEST_GROUP: Final = 64
+# A group is closed when a pause brings nothing more.
+PAUSE_SECONDS: Final = 0.001
+MOST_PAUSES: Final = 5
 # Groups that are being committed at once, of all shops; each holds a connection.
 COMMITS_AT_ONCE: Final = 4
-# Of one shop: while the database writes one group, the next is read and sent.
-COMMITS_OF_A_LANE: Final = 2
 
 _log = logging.getLogger("webapp.access")
 _JSON: Final = (b"content-type", b"application/json")
@@ -42,11 +44,10 @@ _UNAUTHORIZED: Final = Received(HTTPStatus.UNAUTHORIZED)
 
 @dataclass
 class _Lane:
-    """Webhooks of one shop that wait for the next commit, and who commits."""
+    """Webhooks of one shop that wait for the next commit."""
 
-    most: int
     waiting: list[tuple[Incoming, "asyncio.Future[Received]"]] = field(default_factory=list)
-    working: int = 0
+    worker: "asyncio.Task[None] | None" = None
 
 
 class WebhookReceiver:
@@ -56,8 +57,7 @@ class WebhookReceiver:
         self._app = app
         self._shops = KnownShops()
         self._loading = asyncio.Lock()
-        self._lanes: dict[tuple[int, bool], _Lane] = {}
-        self._workers: set[asyncio.Task[None]] = set()
+        self._lanes: dict[tuple[int, bool], _Lane] = defaultdict(_Lane)
         self._threads = ThreadPoolExecutor(COMMITS_AT_ONCE, thread_name_prefix="webhooks")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,21 +86,12 @@ class WebhookReceiver:
         if shop is None:
             return _UNAUTHORIZED
         letter = incoming(shop, delivery, body)
-        lane = self._lane(shop.shop_id, is_exclusive=letter.topic in EXCLUSIVE_TOPICS)
+        lane = self._lanes[shop.shop_id, letter.topic in EXCLUSIVE_TOPICS]
         future: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
         lane.waiting.append((letter, future))
-        if lane.working < lane.most:
-            lane.working += 1
-            worker = asyncio.create_task(self._work(services, lane))
-            self._workers.add(worker)  # a loop holds its tasks only weakly
-            worker.add_done_callback(self._workers.discard)
+        if lane.worker is None:
+            lane.worker = asyncio.create_task(self._work(services, lane))
         return await future
-
-    def _lane(self, shop_id: int, *, is_exclusive: bool) -> _Lane:
-        key = (shop_id, is_exclusive)
-        if key not in self._lanes:
-            self._lanes[key] = _Lane(most=1 if is_exclusive else COMMITS_OF_A_LANE)
-        return self._lanes[key]
 
     async def _signer(
         self, services: Services, delivery: Delivery, body: bytes
@@ -121,6 +112,7 @@ class WebhookReceiver:
         """One group after the other, until none waits."""
         loop = asyncio.get_running_loop()
         while lane.waiting:
+            await _linger(lane)
             taken, lane.waiting = lane.waiting[:LARGEST_GROUP], lane.waiting[LARGEST_GROUP:]
             letters = [letter for letter, _ in taken]
             try:
@@ -131,7 +123,17 @@ class WebhookReceiver:
             for (_, future), answer in zip(taken, answers, strict=True):
                 if not future.done():  # whoever sent it may be gone
                     future.set_result(answer)
-        lane.working -= 1
+        lane.worker = None
+
+
+async def _linger(lane: _Lane) -> None:
+    """As long as more come: a group costs as much as ten webhooks before it has any."""
+    counted = 0
+    for _ in range(MOST_PAUSES):
+        if not counted < len(lane.waiting) < LARGEST_GROUP:
+            return
+        counted = len(lane.waiting)
+        await asyncio.sleep(PAUSE_SECONDS)
 
 
 def _load(services: Services, domain: str) -> KnownShop | None:
