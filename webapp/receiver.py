@@ -24,20 +24,18 @@ from core.ingestion.apply import EXCLUSIVE_TOPICS, Incoming
 from core.ingestion.groups import AGAIN, Received, receive_group
 from core.ingestion.inbox import incoming
 from core.ingestion.keys import KnownShop, KnownShops
-from core.ingestion.taking import Group
-from core.shopify.webhooks import Delivery, read_headers
+from core.ingestion.taking import Group, read_ahead
+from core.shopify.webhooks import PREFIX, Delivery, read_headers
 from webapp.services import Services
 
 PATH: Final = "/webhooks/shopify"
 SMALL_BYTES: Final = 64 * 1024
 LARGEST_GROUP: Final = 64
-# A group is closed when a pause brings nothing more.
-PAUSE_SECONDS: Final = 0.001
-MOST_PAUSES: Final = 5
 # Groups that are being committed at once, of all shops; each holds a connection.
 COMMITS_AT_ONCE: Final = 4
 
 _log = logging.getLogger("webapp.access")
+_SHOPIFY: Final = PREFIX.encode()
 _JSON: Final = (b"content-type", b"application/json")
 _UNAUTHORIZED: Final = Received(HTTPStatus.UNAUTHORIZED)
 
@@ -65,7 +63,9 @@ class WebhookReceiver:
             await self._app(scope, receive, send)
             return
         headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in scope["headers"]
+            if name.startswith(_SHOPIFY) or name == b"content-length"
         }
         if not _is_small(headers):
             await self._app(scope, receive, send)
@@ -85,7 +85,7 @@ class WebhookReceiver:
             return AGAIN
         if shop is None:
             return _UNAUTHORIZED
-        letter = incoming(shop, delivery, body)
+        letter = read_ahead(incoming(shop, delivery, body))
         lane = self._lanes[shop.shop_id, letter.topic in EXCLUSIVE_TOPICS]
         future: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
         lane.waiting.append((letter, future))
@@ -112,7 +112,6 @@ class WebhookReceiver:
         """One group after the other, until none waits."""
         loop = asyncio.get_running_loop()
         while lane.waiting:
-            await _linger(lane)
             taken, lane.waiting = lane.waiting[:LARGEST_GROUP], lane.waiting[LARGEST_GROUP:]
             letters = [letter for letter, _ in taken]
             try:
@@ -124,16 +123,6 @@ class WebhookReceiver:
                 if not future.done():  # whoever sent it may be gone
                     future.set_result(answer)
         lane.worker = None
-
-
-async def _linger(lane: _Lane) -> None:
-    """As long as more come: a group costs as much as ten webhooks before it has any."""
-    counted = 0
-    for _ in range(MOST_PAUSES):
-        if not counted < len(lane.waiting) < LARGEST_GROUP:
-            return
-        counted = len(lane.waiting)
-        await asyncio.sleep(PAUSE_SECONDS)
 
 
 def _load(services: Services, domain: str) -> KnownShop | None:

@@ -7,7 +7,7 @@ what it names is read from this shop.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -41,6 +41,8 @@ class Incoming:
     triggered_at: datetime | None = None
     event_id: str | None = None
     api_version: str | None = None
+    told: Any = field(default=None, compare=False, repr=False)
+    """What `taking.read_ahead` found in the body, if somebody has read it already."""
 
 
 Handler = Callable[[Changes, Incoming], None]

@@ -112,6 +112,24 @@ class Changes:
         found.update(consent.email for consent in self.consents if consent.email)
         return found
 
+    def add(self, other: "Changes") -> None:
+        """What a later webhook of the group tells; `other` stays as it is."""
+        self.customers += other.customers
+        self.orders += other.orders
+        self.checkouts += other.checkouts
+        self.product_ids |= other.product_ids
+        self.requests = other.requests | self.requests
+        self.named_ids |= other.named_ids
+        if not other.is_plain:
+            self.consents += other.consents
+            self.gone_customers |= other.gone_customers
+            self.gone_orders |= other.gone_orders
+            self.gone_checkouts += other.gone_checkouts
+            self.merges += other.merges
+            self.privacy += other.privacy
+            self.uninstalled += other.uninstalled
+            self.finished_operations += other.finished_operations
+
     def settle(self) -> None:
         """Leave the last state of each object."""
         if len(self.customers) > 1:

@@ -5,7 +5,7 @@ One call of the database's function take_webhooks does nearly all (sql/take_webh
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Final
 
@@ -169,21 +169,30 @@ def take(
     return outcomes
 
 
+def read_ahead(letter: Incoming) -> Incoming:
+    """The same with its body read, while the database still writes others."""
+    return replace(letter, told=_read_one(letter, attempts=1))
+
+
 def _read(letters: Sequence[Incoming], *, attempts: int) -> tuple[Changes, list[Outcome]]:
-    changes = Changes()
-    outcomes = [_read_one(changes, letter, attempts=attempts + 1) for letter in letters]
+    changes, outcomes = Changes(), []
+    for letter in letters:
+        told, outcome = letter.told or _read_one(letter, attempts=attempts + 1)
+        changes.add(told)
+        outcomes.append(outcome)
     changes.settle()
     return changes, outcomes
 
 
-def _read_one(changes: Changes, letter: Incoming, *, attempts: int) -> Outcome:
+def _read_one(letter: Incoming, *, attempts: int) -> tuple[Changes, Outcome]:
+    changes = Changes()
     try:
-        return APPLIED if read_into(changes, letter) else IGNORED
+        return changes, APPLIED if read_into(changes, letter) else IGNORED
     except BodyError as error:
         log.warning("Shop %d: a %s webhook cannot be applied.", letter.shop.shop_id, letter.topic)
-        return Outcome(InboxState.FAILED, str(error).replace("\x00", ""))
+        return Changes(), Outcome(InboxState.FAILED, str(error).replace("\x00", ""))
     except Exception as error:  # noqa: BLE001 - one body that brings out a bug fails no other
-        return refused(letter.shop, letter.topic, error, attempts=attempts)
+        return Changes(), refused(letter.shop, letter.topic, error, attempts=attempts)
 
 
 def _adapt(session: Session, group: Group, changes: Changes, facts: Any) -> None:

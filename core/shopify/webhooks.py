@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import hmac
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +10,6 @@ from typing import Final
 
 MAX_BODY: Final = 5 * 2**20
 PREFIX: Final = "x-shopify-"
-_FRACTION: Final = re.compile(r"(\.\d{6})\d+")
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,9 @@ def is_signed(body: bytes, signature: str, secrets: Sequence[str]) -> bool:
 
 
 def _moment(text: str | None) -> datetime | None:
-    """Shopify writes nanoseconds; Python and PostgreSQL keep micro."""
+    """Shopify writes nanoseconds; Python reads micro and leaves the rest, as PostgreSQL would."""
     try:
-        moment = datetime.fromisoformat(_FRACTION.sub(r"\1", text or ""))
+        moment = datetime.fromisoformat(text or "")
     except ValueError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -260,7 +260,7 @@ def test_large_bodies_and_everything_else_go_the_ordinary_way(door: Door) -> Non
 @pytest.mark.requirement("SHOP-04")
 def test_half_a_body_whose_sender_has_gone_is_nothing(door: Door, stored: Stored) -> None:
     sent = told()
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"type": "http.request", "body": sent.body[:100], "more_body": True},
         {"type": "http.disconnect"},
     ]
