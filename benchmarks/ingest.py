@@ -1,9 +1,10 @@
 """A bulk file of orders and line items into Postgres, against the least possible and against dlt.
 
 floor: COPY of the ready file, in COPY's own text format, into the same unlogged tables. ours: the
-same rows from Shopify's JSONL, by one process (`value`) and with two helpers. end to end: staged,
-upserted and with everyone's statistics, on a shop that is empty and on one that has all of it.
-peer: dlt on a part of the same lines; its rate is compared. All in turn, in one run, medians.
+same rows from Shopify's JSONL, by one process (`value`) and by two, the second a helper. end to
+end: staged, upserted and with everyone's statistics, on a shop that is empty and on one that has
+all of it. peer: dlt on a part of the same lines; its rate is compared. All in turn, in one run,
+medians.
 
 ECOMCRM_BENCH_QUICK=1 takes a tenth of the lines, one round, and leaves out the large file.
 """
