@@ -45,8 +45,8 @@ def main() -> int:
 
 
 def _spare_the_collector() -> None:
-    """What the process starts with stays; looked through at every collection, it would cost a
-    tenth of all webhooks, and make some of them wait.
+    """What the process starts with stays: no collection need look through it, least of all one in
+    the middle of a group of webhooks.
     """
     gc.collect()
     gc.freeze()

@@ -27,7 +27,6 @@ class Customer(Base):
     __tablename__ = "customers"
     __table_args__ = (
         Index("ix_customers__email", "shop_id", "email_normalized"),
-        Index("ix_customers__updated", "shop_id", "updated_at"),
         {"schema": RAW},
     )
 
@@ -69,7 +68,6 @@ class Order(Base):
     __table_args__ = (
         Index("ix_orders__customer", "shop_id", "customer_id", "processed_at"),
         Index("ix_orders__processed", "shop_id", "processed_at"),
-        Index("ix_orders__updated", "shop_id", "updated_at"),
         {"schema": RAW},
     )
 

@@ -57,6 +57,10 @@ def _allow(table: str, column: str, values: Sequence[str], schema: str = "raw_sh
 
 
 def upgrade() -> None:
+    # Nobody reads by them, every webhook wrote them, and a plan made while the tables were still
+    # empty took them for the primary key: each webhook then read all customers of its shop.
+    op.drop_index("ix_customers__updated", table_name="customers", schema="raw_shopify")
+    op.drop_index("ix_orders__updated", table_name="orders", schema="raw_shopify")
     op.execute("CREATE SCHEMA raw_shopify_staging")
     for table, column, _, values in WIDENED:
         _allow(table, column, values)
@@ -541,6 +545,14 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Loses what only the new tables hold, and rows that the old constraints do not know."""
+    for table in ("orders", "customers"):
+        op.create_index(
+            f"ix_{table}__updated",
+            table,
+            ["shop_id", "updated_at"],
+            unique=False,
+            schema="raw_shopify",
+        )
     op.execute("DROP FUNCTION raw_shopify.take_webhooks")
     op.execute("ALTER TABLE raw_shopify.webhook_inbox RESET (toast_tuple_target)")
     op.execute(
