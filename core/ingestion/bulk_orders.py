@@ -68,9 +68,14 @@ def apply_bulk(
     bulk = _Bulk(session, shop_id, tables)
     orphans = rowcount(bulk.run("reject_orphan_lines", sync_run_id=sync_run_id))
     _leave_what_counts(bulk)
+    staged = bulk.count()
+    if not staged:
+        # Not only quicker: a planner that takes both tables for empty reads the dropped rows anew
+        # for each order we hold, and 200,000 unchanged orders took more than two minutes.
+        return orphans
     inserted = rowcount(bulk.run("insert_orders"))
     _lock_touched(bulk)
-    if inserted < bulk.count():  # on a first sync all are new, and have nothing that could go
+    if inserted < staged:  # on a first sync all are new, and have nothing that could go
         bulk.run("update_orders")
         bulk.run("delete_gone_lines")
         bulk.run("delete_gone_refunds")
