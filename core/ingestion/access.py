@@ -10,6 +10,7 @@ from core.ingestion.sync_log import SyncLog
 from core.models import Shop
 from core.shopify.client import ShopifyClient
 from core.shopify.documents import load
+from core.subscriptions import granted_scopes
 
 
 def check_shop(client: ShopifyClient, sync_log: SyncLog) -> None:
@@ -21,8 +22,7 @@ def check_shop(client: ShopifyClient, sync_log: SyncLog) -> None:
         uninstalled_at = session.get_one(Shop, sync_log.shop_id).uninstalled_at
     if uninstalled_at is not None:
         raise PermanentError(uninstalled_words(uninstalled_at))
-    installation = client.execute(load("shop"))["currentAppInstallation"]
-    scopes = sorted(scope["handle"] for scope in (installation or {}).get("accessScopes", []))
+    scopes = granted_scopes(client.execute(load("shop")))
     with session_scope(sync_log.factory) as session:
         keep_scopes(session, sync_log.shop_id, scopes)
     words = scope_warning(scopes)
