@@ -1,0 +1,25 @@
+-- Neither address nor subject: who it went to is the customer, what it said is the version's text.
+select
+    shop_id,
+    message_id,
+    automation_id,
+    version,
+    step_key,
+    enrollment_id,
+    customer_id,
+    batch_id,
+    state,
+    skip_reason,
+    defer_reason,
+    is_test,
+    run_id,
+    due_at,
+    expires_at,
+    queued_at,
+    frozen_at,
+    sent_at,
+    delivered_at,
+    first_opened_at,
+    first_clicked_at,
+    finished_at
+from {{ source('crm', 'messages') }}

@@ -1,0 +1,11 @@
+"""Reports on their own: what nobody's segment waits for."""
+
+import dagster as dg
+
+from orchestration.platform.defs.transformation.assets import dbt_reports
+
+build_reports = dg.define_asset_job(
+    "build_reports",
+    selection=dg.AssetSelection.assets(dbt_reports),
+    description="dbt build of the marts that only people read: sales, history, data health.",
+)
