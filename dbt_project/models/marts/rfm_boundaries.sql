@@ -12,21 +12,17 @@ with smallest as (
 
     select
         shop_id,
-        case
-            when r_score is not null then 'recency'
-            when f_score is not null then 'frequency'
-            else 'monetary'
-        end as dimension,
-        coalesce(r_score, f_score, m_score) as score,
-        case
-            when f_score is not null then min(order_count)
-            when m_score is not null then min(total_spent)
-        end as lower_bound,
-        case when r_score is not null then min(last_order_at) end as lower_bound_at,
-        count(*) as customer_count
-    from {{ ref('int_customers_rfm_scored') }}
+        dimension,
+        score,
+        min(value) as lower_bound,
+        min(value_at) as lower_bound_at,
+        sum(customer_count) as customer_count
+    from {{ ref('int_rfm_values_scored') }}
     where {{ rfm_run_id() }} <> ''
-    group by grouping sets ((shop_id, r_score), (shop_id, f_score), (shop_id, m_score))
+    group by
+        shop_id,
+        dimension,
+        score
 
 ),
 
