@@ -47,7 +47,9 @@ class _Bulk:
         return number
 
     def make(self, table: str, column: str) -> None:
-        self.session.execute(text(f"CREATE TEMP TABLE {table} ({column} bigint) ON COMMIT DROP"))
+        self.session.execute(
+            text(f"CREATE TEMP TABLE {table} ({column} bigint PRIMARY KEY) ON COMMIT DROP")
+        )
 
     def analyze(self, table: str) -> None:
         self.session.execute(text(f"ANALYZE {table}"))

@@ -56,6 +56,10 @@ if TYPE_CHECKING:  # at run time they would bring SQLAlchemy into every helper p
 
 Reject = Callable[[int, bytes, str], None]
 Rows = Iterable[tuple["Table", Row]]
+JOINED_BY: Final = frozenset(  # what statements join staged rows by
+    {"customer_id", "order_id", "line_id", "refund_id", "checkout_id", "checkout_key"}
+    | {"product_id", "object_id"}
+)
 UNREADABLE: Final = (ValueError, RecursionError)  # msgspec's errors are ValueErrors
 
 _customer = msgspec.json.Decoder(Customer).decode
@@ -93,6 +97,10 @@ class Table:
     def key(self) -> str:
         """The column of the object's number."""
         return next(name for name, kind in self.declared if kind == "bigint")
+
+    @property
+    def joined_by(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.declared if name in JOINED_BY)
 
     @cached_property
     def _in_order(self) -> Callable[[Row], Row]:

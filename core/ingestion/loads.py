@@ -184,6 +184,7 @@ class Loads:
         as_of = self._as(load)
         with session_scope(self.factory) as session:
             _check_filled(session, load)
+            load.staged.bound_plans(session)
             absent = self._ask_for_absent(session, load)
             applied = load.staged.apply(session, sync_run_id=self.operations.sync_run_id, at=now)
             position = cursors.reached(pending, as_of)

@@ -246,6 +246,7 @@ class _Comparison:
         report = self.found[object_type]
         with session_scope(self.factory) as session:
             _check_filled(session, staged, finished)
+            staged.bound_plans(session)
             gone = self._ask_for_absent(session, object_type, finished, staged)
             self._ask_for_stale(session, object_type, staged, report)
             staged.drop(session)

@@ -21,7 +21,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from core.database import SessionFactory, session_scope
-from core.ingestion import bulk_orders, checkouts, customers, products
+from core.ingestion import bulk_orders, checkouts, customers, plans, products
 from core.ingestion.bulk_file import BulkFile
 from core.ingestion.copies import Copies, copying
 from core.ingestion.decoding import Decoder, Format, Reject, format_of
@@ -103,6 +103,7 @@ class Staged:
             text("SELECT pg_advisory_xact_lock(hashtext('ecomcrm bulk apply'), :shop_id)"),
             {"shop_id": self.shop_id},
         )
+        self.bound_plans(session)
         orphans = self._apply(session, sync_run_id=sync_run_id, at=at)
         self.drop(session)
         return Applied(orphans=orphans)
@@ -120,6 +121,10 @@ class Staged:
         else:
             return bulk_orders.apply_bulk(session, shop_id, tables, sync_run_id=sync_run_id, at=at)
         return 0
+
+    def bound_plans(self, session: Session) -> None:
+        """Before whatever joins the staged rows in this transaction (core/ingestion/plans.py)."""
+        plans.bound(session, self.tables.values())
 
     def drop(self, session: Session) -> None:
         session.execute(text(f"DROP TABLE IF EXISTS {', '.join(self.tables.values())}"))
@@ -231,14 +236,18 @@ def _create(factory: SessionFactory, staged: Staged, format_: Format) -> None:
 
 def _analyze(factory: SessionFactory, staged: Staged, format_: Format) -> None:
     """Tell the planner of the columns that are joined by; the others would cost five times that.
+    Few rows get indexes.
 
     A tenth of the usual sample: their values are ids and times, of which it needs no histogram.
     """
     with session_scope(factory) as session:
         session.execute(text("SET LOCAL default_statistics_target = 10"))
         for table in format_.tables:
-            joined = ", ".join(name for name, kind in table.columns if kind in JOINED)
-            session.execute(text(f"ANALYZE {staged.tables[table.name]} ({joined})"))
+            name = staged.tables[table.name]
+            joined = ", ".join(column for column, kind in table.columns if kind in JOINED)
+            if not plans.are_many(session, [name]):
+                plans.index_few(session, name, table.joined_by)
+            session.execute(text(f"ANALYZE {name} ({joined})"))
 
 
 def _names(shop_id: int, name: str, format_: Format) -> dict[str, str]:
