@@ -1,5 +1,6 @@
 """All tables, one metadata. dbt owns what dbt builds; everything else is here."""
 
+from core.models.audit import AuditEntry
 from core.models.automations import Automation, AutomationVersion, Enrollment
 from core.models.base import CRM, RAW, Base, Money
 from core.models.ingestion import (
@@ -38,6 +39,7 @@ from core.models.shops import LoginAttempt, Shop, ShopMember, User, UserSession
 __all__ = [
     "CRM",
     "RAW",
+    "AuditEntry",
     "Automation",
     "AutomationVersion",
     "Base",

@@ -89,15 +89,34 @@ class Segment(StrEnum):
 
 
 class MembershipCause(StrEnum):
+    """Why a stay began or ended."""
+
     BASELINE = "baseline"
     FULL_RUN = "full_run"
     ORDER = "order"
+    DELETE = "delete"
+    MERGE = "merge"
     ERASE = "erase"
 
 
 class GateState(StrEnum):
     ACCEPTED = "accepted"
     HELD = "held"
+
+
+class GateCheck(StrEnum):
+    """Which claim of the data gate was not true of a full run."""
+
+    STATISTICS_DIFFER = "statistics_differ"
+    CUSTOMERS_FELL = "customers_fell"
+    ORDERS_FELL = "orders_fell"
+    SEGMENTS_SWING = "segments_swing"
+
+
+class AuditAction(StrEnum):
+    """What a person decided against the machine's advice."""
+
+    ACCEPT_RFM_RUN = "accept_rfm_run"
 
 
 class EnrollmentState(StrEnum):

@@ -2,11 +2,19 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, Index, SmallInteger, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    SmallInteger,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import CRM, Base, shop_key, value_enum
-from core.models.enums import GateState, MembershipCause, Segment
+from core.models.enums import GateCheck, GateState, MembershipCause, Segment
 
 
 class RfmRun(Base):
@@ -25,18 +33,32 @@ class RfmRun(Base):
     rfm_run_id: Mapped[str] = mapped_column(primary_key=True, doc="key into marts.rfm_boundaries")
     run_id: Mapped[str | None] = mapped_column(doc="Dagster run")
     state: Mapped[GateState] = mapped_column(value_enum(GateState, "state"))
-    held_reason: Mapped[str | None] = mapped_column(doc="in words, with the figures")
+    held_reason: Mapped[str | None] = mapped_column(
+        doc="in words, with the figures; stays when a person accepts it after all"
+    )
+    held_check: Mapped[GateCheck | None] = mapped_column(
+        value_enum(GateCheck, "held_check"), doc="NULL beside a reason: held before it was kept"
+    )
     customer_count: Mapped[int] = mapped_column(BigInteger)
     buyer_count: Mapped[int] = mapped_column(BigInteger)
     order_count: Mapped[int] = mapped_column(BigInteger)
-    moved_count: Mapped[int | None] = mapped_column(BigInteger)
+    moved_count: Mapped[int | None] = mapped_column(
+        BigInteger, doc="customers whose segment changes; NULL: held before that was asked"
+    )
     computed_at: Mapped[datetime]
     decided_at: Mapped[datetime]
     decided_by: Mapped[int | None] = mapped_column(BigInteger, doc="user, when a person accepted")
+    entered_count: Mapped[int | None] = mapped_column(
+        BigInteger, doc="memberships it opened; NULL: held, or decided before it was kept"
+    )
+    exited_count: Mapped[int | None] = mapped_column(BigInteger, doc="memberships it closed")
 
 
 class SegmentMembership(Base):
-    """One row per stay of a customer in a segment; the open one has exited_at NULL."""
+    """One row per stay of a customer in a segment; the open one has exited_at NULL.
+
+    A stay holds from `entered_at` on and no longer at `exited_at`.
+    """
 
     __tablename__ = "segment_memberships"
     __table_args__ = (
@@ -49,6 +71,10 @@ class SegmentMembership(Base):
         ),
         Index("ix_segment_memberships__entered", "shop_id", "segment", "entered_at"),
         Index("ix_segment_memberships__customer", "shop_id", "customer_id", "entered_at"),
+        CheckConstraint("exited_at >= entered_at", name="ends_after_it_began"),
+        CheckConstraint(
+            "exited_at IS NOT NULL OR exit_cause IS NULL", name="only_ends_have_causes"
+        ),
         {"schema": CRM},
     )
 
@@ -62,7 +88,11 @@ class SegmentMembership(Base):
     entered_at: Mapped[datetime]
     exited_at: Mapped[datetime | None]
     cause: Mapped[MembershipCause] = mapped_column(value_enum(MembershipCause, "cause"))
-    run_id: Mapped[str | None] = mapped_column(doc="Dagster run")
+    run_id: Mapped[str | None] = mapped_column(doc="Dagster run in which it began")
+    exit_cause: Mapped[MembershipCause | None] = mapped_column(
+        value_enum(MembershipCause, "exit_cause"), doc="NULL: still open, or not known any more"
+    )
+    exit_run_id: Mapped[str | None] = mapped_column(doc="Dagster run in which it ended")
     rfm_run_id: Mapped[str | None] = mapped_column(doc="boundaries in force when entered")
     r_score: Mapped[int] = mapped_column(SmallInteger)
     f_score: Mapped[int] = mapped_column(SmallInteger)
