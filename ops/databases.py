@@ -48,13 +48,16 @@ def prepare_databases(
     """Make both roles and both databases, or bring those that exist to the wanted state.
 
     `conninfo` is the superuser's. The reader sees what dbt builds, in read-only transactions,
-    and nothing of `crm`, `raw_shopify` or Dagster's database.
+    and nothing of `crm`, `raw_shopify` or Dagster's database. With `owner_creates_databases` the
+    owner may make roles too; only tests need it.
     """
     with psycopg.connect(conninfo, autocommit=True) as connection:
         _ensure_role(connection, OWNER, owner_password)
         _ensure_role(connection, READER, reader_password)
         if owner_creates_databases:
-            connection.execute(sql.SQL("ALTER ROLE {} CREATEDB").format(sql.Identifier(OWNER)))
+            connection.execute(
+                sql.SQL("ALTER ROLE {} CREATEDB CREATEROLE").format(sql.Identifier(OWNER))
+            )
         connection.execute(
             sql.SQL("ALTER ROLE {} SET default_transaction_read_only = on").format(
                 sql.Identifier(READER)

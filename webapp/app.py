@@ -16,7 +16,7 @@ from webapp.assets import STATIC, CachedStaticFiles, read_assets
 from webapp.errors import install_error_handlers
 from webapp.middleware import RequestContext
 from webapp.receiver import WebhookReceiver
-from webapp.routes import health, login, overview, unsubscribe, webhooks
+from webapp.routes import data_docs, health, login, overview, unsubscribe, webhooks
 from webapp.services import Services
 
 POOL_SIZE: Final = 10
@@ -44,7 +44,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
     app.add_middleware(RequestContext, is_https=services.is_https)
     app.add_middleware(WebhookReceiver)
     install_error_handlers(app)
-    for module in (health, webhooks, unsubscribe, login, overview):
+    for module in (health, webhooks, unsubscribe, login, overview, data_docs):
         app.include_router(module.router)
     app.mount("/static", CachedStaticFiles(directory=STATIC), name="static")
     return app

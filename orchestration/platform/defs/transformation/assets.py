@@ -6,18 +6,15 @@ and nobody waits for them.
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, dbt_assets
-from sqlalchemy.engine import make_url
 
+from core.dbt import EXECUTABLE, dbt_environment, generate_docs
 from core.paths import DBT_PROJECT
-from core.settings import Settings
-from orchestration.shared.names import OWNERS, TRANSFORMATION
+from orchestration.shared.names import DATA_DOCS, DATA_HEALTH, OWNERS, TRANSFORMATION
 from orchestration.shared.runtime import Runtime
 
 # Written by `dbt parse` at set-up, never here: loading definitions must not start processes.
@@ -37,18 +34,6 @@ class Translator(DagsterDbtTranslator):
         return OWNERS
 
 
-def dbt_environment(settings: Settings) -> dict[str, str]:
-    """The variables that dbt_project/profiles.yml reads, from DATABASE_URL."""
-    url = make_url(settings.database_url.get_secret_value())
-    return {
-        "ECOMCRM_DBT_HOST": url.host or "127.0.0.1",
-        "ECOMCRM_DBT_PORT": str(url.port or 5432),
-        "ECOMCRM_DBT_USER": url.username or "",
-        "ECOMCRM_DBT_PASSWORD": str(url.password or ""),
-        "ECOMCRM_DBT_DATABASE": url.database or "",
-    }
-
-
 @dbt_assets(
     manifest=MANIFEST, select=SCORES, dagster_dbt_translator=Translator(), name="dbt_models"
 )
@@ -64,6 +49,22 @@ def dbt_reports(context: dg.AssetExecutionContext, runtime: Runtime) -> Iterator
     yield from build(context, runtime)
 
 
+@dg.asset(
+    key=DATA_DOCS,
+    deps=[DATA_HEALTH],
+    group_name=TRANSFORMATION,
+    kinds={"dbt"},
+    owners=OWNERS,
+    description="The page about tables and columns, as they are built, that the web app shows.",
+)
+def data_docs(
+    runtime: Runtime,
+) -> dg.MaterializeResult:  # type: ignore[type-arg]  # generic over an in-memory value
+    settings = runtime.settings
+    page = generate_docs(settings.database_url.get_secret_value(), settings.home)
+    return dg.MaterializeResult(metadata={"bytes": page.stat().st_size})
+
+
 def build(context: dg.AssetExecutionContext, runtime: Runtime, **variables: str) -> Iterator[Any]:
     """`dbt build` of the assets in `context`, with its tests but not its unit tests."""
     settings = runtime.settings
@@ -71,11 +72,12 @@ def build(context: dg.AssetExecutionContext, runtime: Runtime, **variables: str)
     # it starts; both look at the environment only. This process runs nothing but this run.
     # A test of two models runs where both are there: `eager`, dbt's default, would test reports
     # before they are built.
-    os.environ.update(dbt_environment(settings) | {"DBT_INDIRECT_SELECTION": "buildable"})
+    database_url = settings.database_url.get_secret_value()
+    os.environ.update(dbt_environment(database_url) | {"DBT_INDIRECT_SELECTION": "buildable"})
     dbt = DbtCliResource(
         project_dir=os.fspath(DBT_PROJECT),
         profiles_dir=os.fspath(DBT_PROJECT),
-        dbt_executable=os.fspath(Path(sys.executable).with_name("dbt")),
+        dbt_executable=os.fspath(EXECUTABLE),
     )
     target = settings.home / "dbt" / context.run_id
     # Unit tests prove the SQL on made-up rows, which `make test` does; nightly they only cost time.
