@@ -21,13 +21,14 @@ from sqlalchemy.exc import DBAPIError
 from activation.automation.enrollment import EnrolmentReport, enrol
 from activation.automation.steps import run_due_steps
 from activation.events import match_stored
-from activation.memberships import apply_membership_changes, clear_touched, read_touched
+from activation.gate import GATE, Gate
 from activation.merges import apply_merges
 from activation.outbox.batches import BATCH_SIZE, LEASE
 from activation.outbox.sending import send_due
 from activation.outbox.worker import Outbox
 from activation.privacy.work import Privacy, work_due
 from activation.provider import Provider
+from activation.touched import TouchedReport, apply_touched, doubts_orders, judge_touched
 from activation.work import seconds_until_next
 from activation.writer import write_due
 from core.clock import Clock
@@ -35,7 +36,6 @@ from core.database import SessionFactory, session_scope
 from core.errors import PermanentError, TransientError
 from core.ingestion import inbox, refresh
 from core.models import Shop
-from core.models.enums import MembershipCause
 from core.settings import Settings
 from core.shopify.client import ShopifyClient
 from core.shops import all_shops, business_clock
@@ -65,6 +65,7 @@ class Cycle:
     patience: timedelta = timedelta(seconds=5)
     lease: timedelta = LEASE
     batch_size: int = BATCH_SIZE
+    gate: Gate = GATE
     sleep: Callable[[float], None] = time.sleep
     checkpoint: Callable[[str], None] = lambda _: None
 
@@ -88,6 +89,7 @@ class CycleReport:
     merges_applied: int = 0
     memberships_opened: int = 0
     memberships_closed: int = 0
+    shops_held: int = 0
     enrolled: int = 0
     too_late: int = 0
     exited: int = 0
@@ -251,40 +253,27 @@ class _Run:
 
     def _touched(self, shop_id: int, clock: Clock) -> int:
         """Memberships and enrolment of customers whose orders changed, a chunk per transaction."""
+        with session_scope(self._cycle.factory) as session:
+            finding = judge_touched(session, shop_id, now=clock.now(), gate=self._cycle.gate)
+        if finding is not None:
+            log.warning("shop %d: held: %s", shop_id, finding.reason)
+            self._report.shops_held += 1
         moved = 0
         while not self._is_over():
-            cleared, is_last = self._touched_chunk(shop_id, clock.now())
+            done = self._touched_chunk(shop_id, clock.now())
             self._cycle.checkpoint("enrolled")
-            moved += cleared
-            if is_last or not cleared:
+            moved += done.cleared
+            if done.read < CHUNK or not done.cleared:
                 break
         return moved
 
-    def _touched_chunk(self, shop_id: int, now: datetime) -> tuple[int, bool]:
+    def _touched_chunk(self, shop_id: int, now: datetime) -> TouchedReport:
         with session_scope(self._cycle.factory) as session:
-            touched = read_touched(session, shop_id, limit=CHUNK)
-            if not touched.customer_ids:
-                return 0, True
-            changes = apply_membership_changes(
-                session,
-                shop_id,
-                customer_ids=touched.customer_ids,
-                now=now,
-                cause=MembershipCause.ORDER,
-                run_id=self._cycle.run_id,
-            )
-            enrolled = enrol(
-                session,
-                shop_id,
-                customer_ids=touched.customer_ids,
-                now=now,
-                run_id=self._cycle.run_id,
-            )
-            cleared = clear_touched(session, shop_id, touched)
-        self._report.memberships_opened += changes.entered
-        self._report.memberships_closed += changes.exited
-        self._count_enrolled(enrolled)
-        return cleared, len(touched.customer_ids) < CHUNK
+            done = apply_touched(session, shop_id, now=now, run_id=self._cycle.run_id, limit=CHUNK)
+        self._report.memberships_opened += done.changes.entered
+        self._report.memberships_closed += done.changes.exited
+        self._count_enrolled(done.enrolled)
+        return done
 
     def _sweep(self, shop_id: int, clock: Clock) -> int:
         """Once per run, everyone: an order may have been worked on just before an automation was
@@ -294,6 +283,8 @@ class _Run:
             return 0
         self._swept.add(shop_id)
         with session_scope(self._cycle.factory) as session:
+            if doubts_orders(session, shop_id):
+                return 0
             enrolled = enrol(
                 session, shop_id, customer_ids=None, now=clock.now(), run_id=self._cycle.run_id
             )

@@ -1,15 +1,29 @@
-"""The data gate: whether the boundaries of a full run may decide who gets mail (DESIGN §4).
+"""The data gate: whether new data may decide who is in which segment, and so who gets mail
+(DESIGN §4).
 
-Pure: figures in, a reason in words or None out. A failed check of the orchestrator does not by
-itself stop what comes after it, so this is explicit code in the path.
+Pure: figures in, a finding in words or None out. A failed check of the orchestrator does not by
+itself stop what comes after it, so this is explicit code in the path: before the boundaries of a
+full run are accepted (scoring.py), and before many orders that came together move their customers
+(touched.py).
 """
 
 from dataclasses import dataclass
 from typing import Final
 
-MAX_FALL: Final = 0.02
-MAX_MOVED: Final = 0.20
-MIN_CUSTOMERS_FOR_SWING: Final = 200
+from core.models.enums import GateCheck
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Its limits. Off, it finds nothing; only tests have a reason for that."""
+
+    is_on: bool = True
+    max_fall: float = 0.02
+    max_moved: float = 0.20
+    min_customers_for_swing: int = 200
+
+
+GATE: Final = Gate()
 
 
 @dataclass(frozen=True)
@@ -29,35 +43,72 @@ class Swing:
     moved: int
 
 
-def judge_data(current: Figures, accepted: Figures | None, *, mismatches: int) -> str | None:
-    """The reason to hold, from the data alone; `accepted` None: the first run."""
+@dataclass(frozen=True)
+class Finding:
+    """Why data is held: which claim is not true, and how, for a merchant."""
+
+    check: GateCheck
+    reason: str
+
+
+def judge_data(
+    current: Figures, accepted: Figures | None, *, mismatches: int, gate: Gate = GATE
+) -> Finding | None:
+    """The reason to hold a full run, from the data alone; `accepted` None: the first run."""
+    if not gate.is_on:
+        return None
     if mismatches:
-        return (
+        return Finding(
+            GateCheck.STATISTICS_DIFFER,
             f"The statistics of {mismatches:,} customers differ from their orders. "
-            "Nothing was changed; recompute the statistics and run again."
+            "Nothing was changed; recompute the statistics and run again.",
         )
     if accepted is None:
         return None
-    for name, before, now in (
-        ("customers", accepted.customers, current.customers),
-        ("orders", accepted.orders, current.orders),
-    ):
-        if now < before * (1 - MAX_FALL):
-            return (
-                f"There are {now:,} {name}, {before - now:,} fewer than at the last accepted run "
-                f"({before:,}; {_percent(before - now, before)} of them; up to 2% is normal). "
-                "Data may be missing."
-            )
-    return None
+    return _fall(
+        GateCheck.CUSTOMERS_FELL, "customers", accepted.customers, current.customers, gate
+    ) or _fall(GateCheck.ORDERS_FELL, "orders", accepted.orders, current.orders, gate)
 
 
-def judge_swing(swing: Swing) -> str | None:
-    """The reason to hold, from what the boundaries would do."""
-    if swing.members < MIN_CUSTOMERS_FOR_SWING or swing.moved <= swing.members * MAX_MOVED:
+def _fall(check: GateCheck, name: str, before: int, now: int, gate: Gate) -> Finding | None:
+    if now >= before * (1 - gate.max_fall):
         return None
-    return (
+    return Finding(
+        check,
+        f"There are {now:,} {name}, {before - now:,} fewer than at the last accepted run "
+        f"({before:,}; {_percent(before - now, before)} of them; up to "
+        f"{gate.max_fall:.0%} is normal). Data may be missing.",
+    )
+
+
+def judge_swing(swing: Swing, *, gate: Gate = GATE) -> Finding | None:
+    """The reason to hold a full run, from what its boundaries would do."""
+    if not _swings(swing, gate):
+        return None
+    return Finding(
+        GateCheck.SEGMENTS_SWING,
         f"{swing.moved:,} of {swing.members:,} customers would change their segment in one run "
-        f"({_percent(swing.moved, swing.members)}; up to 20% is normal)."
+        f"({_percent(swing.moved, swing.members)}; up to {gate.max_moved:.0%} is normal).",
+    )
+
+
+def judge_orders(swing: Swing, *, gate: Gate = GATE) -> Finding | None:
+    """The reason to hold orders that came together, from what they would do at once."""
+    if not _swings(swing, gate):
+        return None
+    return Finding(
+        GateCheck.ORDERS_SWING,
+        f"Orders that changed together would move {swing.moved:,} of {swing.members:,} customers "
+        f"to another segment ({_percent(swing.moved, swing.members)}; up to "
+        f"{gate.max_moved:.0%} at once is normal).",
+    )
+
+
+def _swings(swing: Swing, gate: Gate) -> bool:
+    return (
+        gate.is_on
+        and swing.members >= gate.min_customers_for_swing
+        and swing.moved > swing.members * gate.max_moved
     )
 
 

@@ -12,21 +12,19 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from activation.holds import lock_shop
 from core.models.enums import MembershipCause
 
 MIN_BUYERS: Final = 5  # below it nobody is scored and nothing changes (DESIGN §4)
 
-LOCK_SHOP = text("""
--- Changes nothing; holds back every other change of this shop's memberships until commit.
-SELECT pg_advisory_xact_lock(hashtext('ecomcrm memberships'), :shop_id)
-""")
-
 READ_SHOP = text("""
--- Returns whether the first sync is complete, whether there is a baseline, and up to five buyers.
+-- Returns whether the first sync is complete, whether there is a baseline, whether the gate holds
+-- segments, and up to five buyers.
 -- Index ix_customer_statistics__first_order.
 SELECT
     shops.first_sync_completed_at IS NOT NULL AS is_synced,
     shops.baseline_at IS NOT NULL AS has_baseline,
+    shops.segments_held_at IS NOT NULL AS is_held,
     (
         SELECT count(*)
         FROM (
@@ -44,7 +42,8 @@ APPLY_CHANGES = text("""
 -- Returns how many rows were opened and closed.
 -- Changes crm.segment_memberships: closes the open row of who moved or is gone, opens the new one.
 -- `opened` reads `closed`, so a customer's old row is closed before the new one meets the
--- constraint of one open row. Index uq_segment_memberships__one_open.
+-- constraint of one open row. Two runs may come with their instants in the wrong order: a stay
+-- then lasts no time, never less. Index uq_segment_memberships__one_open.
 WITH present AS MATERIALIZED (
     SELECT customer_id, segment, rfm_run_id, r_score, f_score, m_score
     FROM marts.customer_segments
@@ -69,7 +68,7 @@ known AS MATERIALIZED (
 ),
 
 ended AS MATERIALIZED (
-    SELECT known.customer_id, known.segment
+    SELECT known.customer_id, known.segment, present.customer_id IS NULL AS is_gone
     FROM known
     LEFT JOIN present ON known.customer_id = present.customer_id
     WHERE
@@ -79,13 +78,16 @@ ended AS MATERIALIZED (
 
 closed AS (
     UPDATE crm.segment_memberships AS membership
-    SET exited_at = :now
+    SET
+        exited_at = greatest(:now, membership.entered_at),
+        exit_cause = CASE WHEN ended.is_gone THEN 'delete' ELSE :cause END,
+        exit_run_id = :run_id
     FROM ended
     WHERE
         membership.shop_id = :shop_id
         AND membership.customer_id = ended.customer_id
         AND membership.exited_at IS NULL
-    RETURNING membership.customer_id, membership.segment
+    RETURNING membership.customer_id, membership.segment, membership.exited_at
 ),
 
 opened AS (
@@ -98,7 +100,7 @@ opened AS (
         present.customer_id,
         present.segment,
         CASE WHEN NOT :is_baseline THEN closed.segment END,
-        :now,
+        coalesce(closed.exited_at, :now),
         :cause,
         :run_id,
         present.rfm_run_id,
@@ -122,60 +124,18 @@ SET_BASELINE = text("""
 UPDATE crm.shops SET baseline_at = :now WHERE shop_id = :shop_id AND baseline_at IS NULL
 """)
 
-READ_TOUCHED = text("""
--- Returns customers whose statistics changed since memberships were applied, oldest change first.
--- Index ix_customer_statistics__touched.
-SELECT customer_id, touched_at
-FROM raw_shopify.customer_statistics
-WHERE shop_id = :shop_id AND touched_at IS NOT NULL
-ORDER BY touched_at, customer_id
-LIMIT :limit
-""")
-
-CLEAR_TOUCHED = text("""
--- Returns a row per customer done. Changes raw_shopify.customer_statistics: done, unless changed
--- again since it was read. A row that an order is changing right now is passed over and read again
--- next time.
-UPDATE raw_shopify.customer_statistics AS statistics
-SET touched_at = NULL
-FROM (
-    SELECT locked.shop_id, locked.customer_id
-    FROM raw_shopify.customer_statistics AS locked
-    INNER JOIN
-        unnest(CAST(:customer_ids AS bigint []), CAST(:touched_at AS timestamptz []))
-            AS seen (customer_id, touched_at)
-        ON locked.customer_id = seen.customer_id AND locked.touched_at = seen.touched_at
-    WHERE locked.shop_id = :shop_id
-    ORDER BY locked.customer_id
-    FOR UPDATE OF locked SKIP LOCKED
-) AS unchanged
-WHERE
-    statistics.shop_id = unchanged.shop_id
-    AND statistics.customer_id = unchanged.customer_id
-RETURNING 1
-""")
-
 
 @dataclass(frozen=True)
 class MembershipReport:
-    """Rows opened and closed. At a baseline everyone's row opens and nobody entered anything."""
+    """Rows opened and closed. At a baseline everyone's row opens and nobody entered anything.
+
+    `is_held`: the data gate holds the shop, so nothing was applied.
+    """
 
     entered: int = 0
     exited: int = 0
     baseline: bool = False
-
-
-@dataclass(frozen=True)
-class Touched:
-    """Customers whose statistics changed, with the instant read, to clear only that."""
-
-    customer_ids: list[int]
-    touched_at: list[datetime]
-
-
-def lock_shop(session: Session, shop_id: int) -> None:
-    """Until commit, no other transaction changes this shop's memberships."""
-    session.execute(LOCK_SHOP, {"shop_id": shop_id})
+    is_held: bool = False
 
 
 def apply_membership_changes(
@@ -190,13 +150,16 @@ def apply_membership_changes(
     """Bring the open rows in line with the view; `customer_ids` None means everyone.
 
     The first application to everyone is the shop's baseline. Before it, and before the first sync
-    is complete, nothing is applied. With `cause` BASELINE rows open without a previous segment.
+    is complete, nothing is applied, nor while the data gate holds the shop. With `cause` BASELINE
+    rows open without a previous segment.
     """
     lock_shop(session, shop_id)
     shop = session.execute(READ_SHOP, {"shop_id": shop_id}).one()
     becomes_baseline = not shop.has_baseline
     if not shop.is_synced or (becomes_baseline and customer_ids is not None):
         return MembershipReport()
+    if shop.is_held:
+        return MembershipReport(is_held=True)
     is_baseline = becomes_baseline or cause is MembershipCause.BASELINE
     changes = session.execute(
         APPLY_CHANGES,
@@ -215,21 +178,3 @@ def apply_membership_changes(
     return MembershipReport(
         entered=changes.entered, exited=changes.exited, baseline=becomes_baseline
     )
-
-
-def read_touched(session: Session, shop_id: int, *, limit: int = 1000) -> Touched:
-    rows = session.execute(READ_TOUCHED, {"shop_id": shop_id, "limit": limit}).all()
-    return Touched([row.customer_id for row in rows], [row.touched_at for row in rows])
-
-
-def clear_touched(session: Session, shop_id: int, touched: Touched) -> int:
-    """Mark as done what has not changed since `read_touched`; returns how many."""
-    cleared = session.execute(
-        CLEAR_TOUCHED,
-        {
-            "shop_id": shop_id,
-            "customer_ids": touched.customer_ids,
-            "touched_at": touched.touched_at,
-        },
-    )
-    return len(cleared.all())

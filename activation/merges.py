@@ -19,7 +19,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from activation.dedupe import displaced, key_of_survivor
-from activation.memberships import lock_shop
+from activation.holds import lock_shop
 from core.models.enums import EnrollmentState, MessageState, SkipReason
 
 EXIT_MERGED: Final = "merged"
@@ -144,7 +144,7 @@ CLOSE_YOUNGER = text("""
 -- Changes crm.segment_memberships: of two open rows the younger ends. Index
 -- uq_segment_memberships__one_open.
 UPDATE crm.segment_memberships AS membership
-SET exited_at = :now
+SET exited_at = greatest(:now, membership.entered_at), exit_cause = 'merge'
 WHERE
     membership.shop_id = :shop_id
     AND membership.customer_id IN (:customer_id, :survivor_id)

@@ -8,13 +8,9 @@ from datetime import datetime
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from activation.gate import Figures, Swing, judge_data, judge_swing
-from activation.memberships import (
-    MIN_BUYERS,
-    MembershipReport,
-    apply_membership_changes,
-    lock_shop,
-)
+from activation.gate import GATE, Figures, Finding, Gate, judge_data, judge_swing
+from activation.holds import hold, lock_shop, read_swing, release
+from activation.memberships import MIN_BUYERS, MembershipReport, apply_membership_changes
 from core.database import SessionFactory, session_scope
 from core.ingestion import statistics
 from core.models import RfmRun, Shop
@@ -46,20 +42,6 @@ SELECT
     ) AS computed_at
 """)
 
-READ_SWING = text("""
--- Returns how many open memberships there are and how many the view now says otherwise.
--- Changes nothing. Index uq_segment_memberships__one_open.
-SELECT
-    count(*) AS members,
-    count(*) FILTER (WHERE memberships.segment <> segments.segment) AS moved
-FROM crm.segment_memberships AS memberships
-INNER JOIN marts.customer_segments AS segments
-    ON
-        memberships.shop_id = segments.shop_id
-        AND memberships.customer_id = segments.customer_id
-WHERE memberships.shop_id = :shop_id AND memberships.exited_at IS NULL
-""")
-
 
 @dataclass(frozen=True)
 class ScoringReport:
@@ -69,8 +51,11 @@ class ScoringReport:
     reason: str | None
     buyers: int
     customers: int
+    orders: int = 0
+    moved: int | None = None
     entered: int = 0
     exited: int = 0
+    baseline: bool = False
 
 
 def decide_and_apply(
@@ -80,45 +65,80 @@ def decide_and_apply(
     rfm_run_id: str,
     now: datetime,
     run_id: str | None,
+    gate: Gate = GATE,
 ) -> ScoringReport:
     """Accept the boundaries of `rfm_run_id` and bring all memberships in line, or hold them.
 
-    One transaction. Held: memberships are untouched and the former boundaries stay in force.
-    A run that was decided before keeps its decision.
+    One transaction. Held: memberships are untouched, by orders too, and the former boundaries stay
+    in force, until a later run passes or a person accepts this one. A run that was decided before
+    keeps its decision.
     """
     with session_scope(factory) as session:
         lock_shop(session, shop_id)
-        decided = session.get(RfmRun, (shop_id, rfm_run_id))
-        if decided is not None and decided.state is GateState.HELD:
-            return _report(decided, MembershipReport())
-        run = decided or _decide(session, shop_id, rfm_run_id, now=now, run_id=run_id)
-        if run.state is GateState.HELD:
-            return _report(run, MembershipReport())
-        changes = apply_membership_changes(
-            session,
-            shop_id,
-            customer_ids=None,
-            now=now,
-            cause=_cause(session, shop_id, run),
-            run_id=run_id,
-        )
-        return _report(run, changes)
+        run = session.get(RfmRun, (shop_id, rfm_run_id))
+        if run is not None and run.state is GateState.HELD:
+            return report_of(run, MembershipReport())
+        if run is None:
+            run = _decide(session, shop_id, rfm_run_id, now=now, run_id=run_id, gate=gate)
+            if run.state is GateState.HELD:
+                return report_of(run, MembershipReport())
+            release(session, shop_id)
+        changes = apply_accepted(session, run, now=now, run_id=run_id)
+        return report_of(run, changes)
+
+
+def apply_accepted(
+    session: Session, run: RfmRun, *, now: datetime, run_id: str | None
+) -> MembershipReport:
+    """Bring all memberships in line with boundaries that have just been accepted."""
+    changes = apply_membership_changes(
+        session,
+        run.shop_id,
+        customer_ids=None,
+        now=now,
+        cause=_cause(session, run.shop_id, run),
+        run_id=run_id,
+    )
+    if run.entered_count is None and not changes.is_held:
+        run.entered_count, run.exited_count = changes.entered, changes.exited
+    return changes
+
+
+def report_of(run: RfmRun, changes: MembershipReport) -> ScoringReport:
+    return ScoringReport(
+        state=run.state,
+        reason=run.held_reason if run.state is GateState.HELD else None,
+        buyers=run.buyer_count,
+        customers=run.customer_count,
+        orders=run.order_count,
+        moved=run.moved_count,
+        entered=changes.entered,
+        exited=changes.exited,
+        baseline=changes.baseline,
+    )
 
 
 def _decide(
-    session: Session, shop_id: int, rfm_run_id: str, *, now: datetime, run_id: str | None
+    session: Session,
+    shop_id: int,
+    rfm_run_id: str,
+    *,
+    now: datetime,
+    run_id: str | None,
+    gate: Gate,
 ) -> RfmRun:
-    """The new row: accepted unless the gate finds a reason."""
+    """The new row: accepted unless the gate finds something; then the shop is held."""
     row = session.execute(READ_FIGURES, {"shop_id": shop_id, "rfm_run_id": rfm_run_id}).one()
     figures = Figures(customers=row.customers, buyers=row.buyers, orders=row.orders)
 
-    def decided(state: GateState, reason: str | None, moved: int | None) -> RfmRun:
+    def decided(finding: Finding | None, moved: int | None) -> RfmRun:
         run = RfmRun(
             shop_id=shop_id,
             rfm_run_id=rfm_run_id,
             run_id=run_id,
-            state=state,
-            held_reason=reason,
+            state=GateState.HELD if finding else GateState.ACCEPTED,
+            held_check=finding.check if finding else None,
+            held_reason=finding.reason if finding else None,
             customer_count=figures.customers,
             buyer_count=figures.buyers,
             order_count=figures.orders,
@@ -128,36 +148,35 @@ def _decide(
         )
         session.add(run)
         session.flush()
+        if finding:
+            hold(session, shop_id, finding, now=now, rfm_run_id=rfm_run_id)
         return run
 
-    reason = judge_data(
+    finding = judge_data(
         figures,
-        _last_accepted(session, shop_id),
+        last_accepted(session, shop_id),
         mismatches=statistics.mismatches(session, shop_id),
+        gate=gate,
     )
-    if reason is not None:
-        return decided(GateState.HELD, reason, None)
+    if finding is not None:
+        return decided(finding, None)
     # The view scores by accepted boundaries, so what they would do is seen by accepting them; a
     # hold takes that back before anyone else could see it.
     is_first = _is_first_scoring(session, shop_id)
     with session.begin_nested() as savepoint:
-        accepted = decided(GateState.ACCEPTED, None, None)
-        swing = _read_swing(session, shop_id)
-        reason = None if is_first else judge_swing(swing)
-        if reason is None:
+        accepted = decided(None, None)
+        swing = read_swing(session, shop_id)
+        finding = None if is_first else judge_swing(swing, gate=gate)
+        if finding is None:
             accepted.moved_count = swing.moved
             session.flush()
             return accepted
         savepoint.rollback()
-    return decided(GateState.HELD, reason, swing.moved)
+    return decided(finding, swing.moved)
 
 
-def _read_swing(session: Session, shop_id: int) -> Swing:
-    row = session.execute(READ_SWING, {"shop_id": shop_id}).one()
-    return Swing(members=row.members, moved=row.moved)
-
-
-def _last_accepted(session: Session, shop_id: int) -> Figures | None:
+def last_accepted(session: Session, shop_id: int) -> Figures | None:
+    """The figures that new ones are compared with."""
     run = session.scalars(
         select(RfmRun)
         .where(RfmRun.shop_id == shop_id, RfmRun.state == GateState.ACCEPTED)
@@ -192,14 +211,3 @@ def _cause(session: Session, shop_id: int, run: RfmRun) -> MembershipCause:
     if _was_scored(session, shop_id, before=run):
         return MembershipCause.FULL_RUN
     return MembershipCause.BASELINE
-
-
-def _report(run: RfmRun, changes: MembershipReport) -> ScoringReport:
-    return ScoringReport(
-        state=run.state,
-        reason=run.held_reason,
-        buyers=run.buyer_count,
-        customers=run.customer_count,
-        entered=changes.entered,
-        exited=changes.exited,
-    )

@@ -21,6 +21,10 @@ SELECT
             shops.baseline_at IS NOT NULL
             AND shops.uninstalled_at IS NULL
             AND shops.first_sync_completed_at IS NOT NULL
+            -- Held for its orders, they wait; by a swing of a full run they still start flows.
+            AND (
+                shops.segments_held_at IS NULL OR shops.segments_held_check = 'segments_swing'
+            )
             AND EXISTS (
                 SELECT 1
                 FROM raw_shopify.customer_statistics AS statistics

@@ -151,8 +151,8 @@ HOLDINGS: Final = (
         UPDATE crm.segment_memberships
         SET
             customer_id = -membership_id,
-            cause = 'erase',
-            exited_at = coalesce(exited_at, :now)
+            exit_cause = CASE WHEN exited_at IS NULL THEN 'erase' ELSE exit_cause END,
+            exited_at = coalesce(exited_at, greatest(:now, entered_at))
         """,
         kept="stays of nobody, for the size of segments at past dates",
     ),

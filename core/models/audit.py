@@ -27,6 +27,6 @@ class AuditEntry(Base):
     acted_at: Mapped[datetime]
     user_id: Mapped[int | None] = mapped_column(ForeignKey(f"{CRM}.users.user_id"))
     action: Mapped[AuditAction] = mapped_column(value_enum(AuditAction, "action"))
-    about: Mapped[str] = mapped_column(doc="key of what was decided on, such as an rfm_run_id")
+    about: Mapped[str | None] = mapped_column(doc="key of what was decided on: an rfm_run_id")
     reason: Mapped[str]
     figures: Mapped[dict[str, Any]] = mapped_column(doc="what the machine had found")

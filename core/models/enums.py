@@ -105,18 +105,21 @@ class GateState(StrEnum):
 
 
 class GateCheck(StrEnum):
-    """Which claim of the data gate was not true of a full run."""
+    """Which claim of the data gate was not true: of a full run, or (the last) of many orders that
+    came between two.
+    """
 
     STATISTICS_DIFFER = "statistics_differ"
     CUSTOMERS_FELL = "customers_fell"
     ORDERS_FELL = "orders_fell"
     SEGMENTS_SWING = "segments_swing"
+    ORDERS_SWING = "orders_swing"
 
 
 class AuditAction(StrEnum):
     """What a person decided against the machine's advice."""
 
-    ACCEPT_RFM_RUN = "accept_rfm_run"
+    ACCEPT_HELD_DATA = "accept_held_data"
 
 
 class EnrollmentState(StrEnum):

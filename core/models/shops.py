@@ -17,7 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import CRM, Base, created, identity_key, shop_key, value_enum
-from core.models.enums import Role
+from core.models.enums import GateCheck, Role
 
 
 class Shop(Base):
@@ -71,6 +71,17 @@ class Shop(Base):
     first_sync_completed_at: Mapped[datetime | None]
     baseline_at: Mapped[datetime | None] = mapped_column(
         doc="first membership baseline; no trigger is evaluated before it"
+    )
+    segments_held_at: Mapped[datetime | None] = mapped_column(
+        doc="the data gate found something; until a run passes or a person accepts it, nobody's "
+        "segment changes"
+    )
+    segments_held_check: Mapped[GateCheck | None] = mapped_column(
+        value_enum(GateCheck, "segments_held_check")
+    )
+    segments_held_reason: Mapped[str | None] = mapped_column(doc="in words, with the figures")
+    segments_held_run_id: Mapped[str | None] = mapped_column(
+        doc="rfm_run_id of the full run that is held; NULL: orders that came together are"
     )
 
 

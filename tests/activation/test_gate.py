@@ -2,8 +2,10 @@
 
 import pytest
 
-from activation.gate import Figures, Swing, judge_data, judge_swing
+from activation.gate import Figures, Gate, Swing, judge_data, judge_orders, judge_swing
+from core.models.enums import GateCheck
 
+OFF = Gate(is_on=False)
 BEFORE = Figures(customers=1000, buyers=600, orders=2000)
 
 
@@ -23,9 +25,10 @@ def test_a_first_run_and_a_growing_shop_pass() -> None:
     ],
 )
 def test_a_fall_of_more_than_two_percent_is_held_with_its_figures(now: Figures, words: str) -> None:
-    reason = judge_data(now, BEFORE, mismatches=0)
-    assert reason is not None
-    assert words in reason
+    found = judge_data(now, BEFORE, mismatches=0)
+    assert found is not None
+    assert words in found.reason
+    assert judge_data(now, BEFORE, mismatches=0, gate=OFF) is None
 
 
 @pytest.mark.requirement("RFM-06")
@@ -35,9 +38,11 @@ def test_control_a_fall_of_two_percent_passes() -> None:
 
 @pytest.mark.requirement("RFM-06")
 def test_statistics_that_differ_from_the_orders_are_held_even_on_a_first_run() -> None:
-    reason = judge_data(BEFORE, None, mismatches=3)
-    assert reason is not None
-    assert "statistics of 3 customers differ from their orders" in reason
+    found = judge_data(BEFORE, None, mismatches=3)
+    assert found is not None
+    assert found.check is GateCheck.STATISTICS_DIFFER
+    assert "statistics of 3 customers differ from their orders" in found.reason
+    assert judge_data(BEFORE, None, mismatches=3, gate=OFF) is None
 
 
 @pytest.mark.requirement("RFM-06")
@@ -51,7 +56,9 @@ def test_statistics_that_differ_from_the_orders_are_held_even_on_a_first_run() -
     ],
 )
 def test_a_swing_of_more_than_a_fifth_is_held_in_shops_of_200(swing: Swing, is_held: bool) -> None:
-    reason = judge_swing(swing)
-    assert (reason is not None) == is_held
-    if reason is not None:
-        assert "41 of 200 customers would change their segment in one run (20.5%;" in reason
+    run, orders = judge_swing(swing), judge_orders(swing)
+    assert (run is not None) == (orders is not None) == is_held
+    assert judge_swing(swing, gate=OFF) is None
+    if run is not None and orders is not None:
+        assert "41 of 200 customers would change their segment in one run (20.5%;" in run.reason
+        assert "would move 41 of 200 customers to another segment (20.5%;" in orders.reason

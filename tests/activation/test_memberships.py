@@ -6,12 +6,8 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import select
 
-from activation.memberships import (
-    MembershipReport,
-    apply_membership_changes,
-    clear_touched,
-    read_touched,
-)
+from activation.memberships import MembershipReport, apply_membership_changes
+from activation.touched import clear_touched, read_touched
 from core.database import session_scope
 from core.models import CustomerStatistics, SegmentMembership
 from core.models.enums import GateState, MembershipCause

@@ -33,7 +33,9 @@ def migrate(engine: Engine, revision: str, *, down: bool = False) -> None:
         (command.downgrade if down else command.upgrade)(config, revision)
 
 
-def stay(customer: int, segment: str, previous: str | None, *days: int, cause: str) -> dict[str, object]:
+def stay(
+    customer: int, segment: str, previous: str | None, *days: int, cause: str
+) -> dict[str, object]:
     return {
         "customer": customer,
         "segment": segment,
@@ -75,6 +77,9 @@ def test_old_rows_get_the_causes_that_are_known(empty: Engine) -> None:  # noqa:
             text("SELECT held_check FROM crm.rfm_runs ORDER BY rfm_run_id")
         ).scalars()
         assert list(checks) == list(REASONS.values())
+        hold = "SELECT segments_held_run_id, segments_held_check, segments_held_reason IS NULL"
+        held = connection.execute(text(f"{hold} FROM crm.shops")).one()
+        assert tuple(held) == ("r4", None, False)  # the last of them
     assert [tuple(end) for end in ends] == [
         (1, "order", "run-2", True),
         (1, "full_run", "run-4", True),

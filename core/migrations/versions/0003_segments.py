@@ -17,7 +17,17 @@ depends_on: str | Sequence[str] | None = None
 
 CAUSES = ("baseline", "full_run", "order", "delete", "merge", "erase")
 CAUSES_BEFORE = ("baseline", "full_run", "order", "erase")
-CHECKS = ("statistics_differ", "customers_fell", "orders_fell", "segments_swing")
+CHECKS = (
+    *("statistics_differ", "customers_fell", "orders_fell"),
+    *("segments_swing", "orders_swing"),
+)
+
+HOLD_COLUMNS = (
+    ("segments_held_at", sa.DateTime(timezone=True)),
+    ("segments_held_check", sa.String(40)),
+    ("segments_held_reason", sa.Text()),
+    ("segments_held_run_id", sa.Text()),
+)
 
 # What began the next stay in the same instant ended this one. The other ends (a merge, a customer
 # who was gone, an erasure, which tore a person's stays apart) left no trace of why: unknown.
@@ -48,6 +58,28 @@ SET
 WHERE held_reason IS NOT NULL
 """
 
+# Shops whose last full run is held.
+FILL_HOLDS = """
+UPDATE crm.shops
+SET
+    segments_held_at = last_run.decided_at,
+    segments_held_check = last_run.held_check,
+    segments_held_reason = last_run.held_reason,
+    segments_held_run_id = last_run.rfm_run_id
+FROM (
+    SELECT DISTINCT ON (rfm_runs.shop_id)
+        rfm_runs.shop_id,
+        rfm_runs.rfm_run_id,
+        rfm_runs.state,
+        rfm_runs.decided_at,
+        rfm_runs.held_check,
+        rfm_runs.held_reason
+    FROM crm.rfm_runs
+    ORDER BY rfm_runs.shop_id ASC, rfm_runs.decided_at DESC, rfm_runs.rfm_run_id DESC
+) AS last_run
+WHERE shops.shop_id = last_run.shop_id AND last_run.state = 'held'
+"""
+
 
 def _enforce(table: str, name: str, condition: str) -> None:
     """NOT VALID first: the check of old rows then locks nobody out."""
@@ -75,7 +107,7 @@ def upgrade() -> None:
         sa.Column(
             "action",
             sa.Enum(
-                "accept_rfm_run",
+                "accept_held_data",
                 name="action",
                 native_enum=False,
                 create_constraint=True,
@@ -83,7 +115,7 @@ def upgrade() -> None:
             ),
             nullable=False,
         ),
-        sa.Column("about", sa.Text(), nullable=False),
+        sa.Column("about", sa.Text(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("figures", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.ForeignKeyConstraint(
@@ -111,6 +143,10 @@ def upgrade() -> None:
     )
     op.execute(FILL_CHECKS)
     _enforce("rfm_runs", "ck_rfm_runs__held_check", _listed("held_check", CHECKS))
+    for name, kind in HOLD_COLUMNS:
+        op.add_column("shops", sa.Column(name, kind, nullable=True), schema="crm")
+    op.execute(FILL_HOLDS)
+    _enforce("shops", "ck_shops__segments_held_check", _listed("segments_held_check", CHECKS))
     op.add_column(
         "segment_memberships", sa.Column("exit_cause", sa.String(40), nullable=True), schema="crm"
     )
@@ -152,6 +188,8 @@ def downgrade() -> None:
         "UPDATE crm.segment_memberships SET cause = 'order' WHERE cause IN ('delete', 'merge')"
     )
     _allow_causes(CAUSES_BEFORE)
+    for name, _ in HOLD_COLUMNS:
+        op.drop_column("shops", name, schema="crm")
     op.drop_column("rfm_runs", "exited_count", schema="crm")
     op.drop_column("rfm_runs", "entered_count", schema="crm")
     op.drop_column("rfm_runs", "held_check", schema="crm")
