@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from activation.freshness import read_freshness
 from core.ingestion.screen import Screen
 from core.models.enums import ConsentState, DeferReason, SkipReason
 
@@ -75,6 +76,15 @@ SELECT
     coalesce(btrim(shops.postal_address), '') <> '' AS has_postal_address,
     shops.sender_address,
     shops.uninstalled_at IS NOT NULL AS shop_is_disconnected,
+    (
+        SELECT versions.definition #>> '{trigger,type}'
+        FROM crm.automation_versions AS versions
+        WHERE
+            versions.shop_id = :shop_id
+            AND versions.automation_id = subject.automation_id
+        ORDER BY versions.version DESC
+        LIMIT 1
+    ) AS trigger_type,
     CASE
         WHEN send_paces.paused_until > clock_timestamp()
             THEN :now + (send_paces.paused_until - clock_timestamp())
@@ -142,6 +152,7 @@ class Facts:
     shop_is_disconnected: bool
     paused_until: datetime | None
     expires_at: datetime
+    data_is_stale: bool
 
 
 @dataclass(frozen=True)
@@ -288,6 +299,8 @@ def _not_ready(facts: Facts, *, now: datetime) -> Defer | None:
         return Defer(DeferReason.NO_SENDER, now + SETTINGS_WAIT)
     if facts.paused_until is not None:
         return Defer(DeferReason.PROVIDER_PAUSED, facts.paused_until)
+    if facts.data_is_stale:
+        return Defer(DeferReason.STALE_DATA, now + SETTINGS_WAIT)
     return None
 
 
@@ -299,7 +312,7 @@ def load_facts(
     secret_key: SecretStr,
     now: datetime,
 ) -> dict[int, Facts]:
-    """Facts by the subjects' keys, in one query and a look-up among the erased.
+    """Facts by the subjects' keys, in one query and two look-ups: of the erased, of freshness.
 
     Whoever was erased counts as suppressed, by number or by address, whatever else is known.
     """
@@ -318,6 +331,7 @@ def load_facts(
             "has_waited": [subject.has_waited_for_consent for subject in subjects],
         },
     ).all()
+    freshness = read_freshness(session, shop_id, now=now)
     screen = Screen.load_for(
         session,
         shop_id,
@@ -347,6 +361,7 @@ def load_facts(
             shop_is_disconnected=row.shop_is_disconnected,
             paused_until=row.paused_until,
             expires_at=row.expires_at,
+            data_is_stale=freshness.holds(row.trigger_type or ""),
         )
         for row in rows
     }

@@ -98,7 +98,9 @@ def judge_touched(
     if figures is None or figures.customers < gate.min_customers_for_swing:
         return None
     many = int(figures.customers * gate.max_moved)
-    waiting = session.execute(COUNT_TOUCHED, {"shop_id": shop_id, "limit": many + 1}).scalar_one()
+    waiting: int = session.execute(
+        COUNT_TOUCHED, {"shop_id": shop_id, "limit": many + 1}
+    ).scalar_one()
     if waiting <= many:
         return None
     lock_shop(session, shop_id)

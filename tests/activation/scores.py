@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from sqlalchemy import select
 
+from activation.gate import GATE, Gate
 from activation.scoring import ScoringReport, decide_and_apply
 from core.database import session_scope
 from core.models import RfmRun, SegmentMembership
@@ -14,7 +15,9 @@ from tests.fixtures.marts import Marts
 DAY = timedelta(days=1)
 
 
-def score(world: World, marts: Marts, rfm_run_id: str, *, shop_id: int = 0) -> ScoringReport:
+def score(
+    world: World, marts: Marts, rfm_run_id: str, *, shop_id: int = 0, gate: Gate = GATE
+) -> ScoringReport:
     marts.compute_boundaries(rfm_run_id, world.now)
     return decide_and_apply(
         world.factory,
@@ -22,6 +25,7 @@ def score(world: World, marts: Marts, rfm_run_id: str, *, shop_id: int = 0) -> S
         rfm_run_id=rfm_run_id,
         now=world.now,
         run_id="run-1",
+        gate=gate,
     )
 
 

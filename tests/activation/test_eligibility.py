@@ -40,6 +40,7 @@ FINE = Facts(
     shop_is_disconnected=False,
     paused_until=None,
     expires_at=LATER,
+    data_is_stale=False,
 )
 UNTOLD = {"consent_state": None}
 
@@ -124,6 +125,7 @@ def test_who_is_never_mailed(change: dict[str, Any], reason: SkipReason) -> None
         ({"sender_address": None}, Defer(DeferReason.NO_SENDER, NOW + timedelta(minutes=10))),
         ({"sender_address": "shop"}, Defer(DeferReason.NO_SENDER, NOW + timedelta(minutes=10))),
         ({"paused_until": LATER}, Defer(DeferReason.PROVIDER_PAUSED, LATER)),
+        ({"data_is_stale": True}, Defer(DeferReason.STALE_DATA, NOW + timedelta(minutes=10))),
         # Shopify cannot be asked any more, so nothing is: not even for a consent.
         (
             {**UNTOLD, "shop_is_disconnected": True},
@@ -168,6 +170,7 @@ facts = st.builds(
     shop_is_disconnected=st.booleans(),
     paused_until=st.sampled_from([None, LATER]),
     expires_at=st.sampled_from([EARLIER, NOW, LATER]),
+    data_is_stale=st.booleans(),
 )
 
 
@@ -186,6 +189,7 @@ def test_whatever_else_holds_nobody_is_mailed_without_permission(case: Facts) ->
         assert case.automation_is_active
         assert case.entry_holds
         assert case.has_postal_address
+        assert not case.data_is_stale
         assert case.unsubscribed_at is None or (
             case.consent_updated_at is not None and case.consent_updated_at > case.unsubscribed_at
         )
