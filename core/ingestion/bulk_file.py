@@ -20,7 +20,7 @@ class BulkFile:
     """One pass over the lines of the file at `url`.
 
     A broken connection is resumed at the byte where it broke; an expired address is asked for
-    anew (`renew`). `lines_read` and `bytes_read` count what arrived.
+    anew (`renew`). `bytes_read` counts what arrived, `lines_read` what the reader says it was.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class BulkFile:
 
     def blocks(self) -> Iterator[bytes]:
         """Whole lines, about BLOCK bytes at a time, each line with its newline (the file's last
-        may lack it). Counters stand before the block that is yielded.
+        may lack it). Whoever reads them adds to `lines_read`: it counts them anyway.
         """
         pieces: list[bytes] = []
         waiting = 0
@@ -53,12 +53,10 @@ class BulkFile:
             end = text.rfind(b"\n") + 1
             if end:
                 yield text[:end]
-                self.lines_read += text.count(b"\n")
             pieces = [_not_too_long(text[end:])]
         rest = b"".join(pieces)
         if rest:
             yield rest
-            self.lines_read += rest.count(b"\n") + (not rest.endswith(b"\n"))
 
     def check(self, *, object_count: int, file_size: int | None) -> None:
         """Raises PermanentError unless everything Shopify announced has arrived."""

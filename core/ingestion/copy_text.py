@@ -1,18 +1,20 @@
-r"""Rows as the text that COPY reads: CSV with tabs.
+r"""Rows as the text that COPY reads: a line each, tabs between the values.
 
-CSV and not COPY's own text format, because there a quoted JSON string of Shopify's is a field as
-it stands (core/ingestion/spelled.py): `"` begins and ends it, `\"` is a quote inside, and nothing
-between two tabs is NULL while `""` is empty.
+NULL is one control character, so that a backslash always begins an escape: none stands in plain
+rows (core/ingestion/plain.py) but those of texts, and these are doubled all at once.
 """
 
 from typing import Final
 
 from core.ingestion.rows import Columns, Row
 
-OPTIONS: Final = r"""FORMAT csv, DELIMITER E'\t', QUOTE '"', ESCAPE '\', NULL ''"""
+NULL: Final = "\x01"
+OPTIONS: Final = r"FORMAT text, NULL E'\x01'"
 
-# PostgreSQL's text holds no NUL.
-_ESCAPES: Final = str.maketrans({"\\": "\\\\", '"': '\\"', "\x00": ""})
+# PostgreSQL's text holds no NUL. A text that is NULL's character alone is no NULL.
+_ESCAPES: Final = str.maketrans(
+    {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r", NULL: r"\001", "\x00": ""}
+)
 
 
 def copy_statement(table: str, columns: Columns) -> str:
@@ -22,12 +24,5 @@ def copy_statement(table: str, columns: Columns) -> str:
 
 def copy_line(row: Row) -> bytes:
     """One row; half a surrogate pair, which is no text anywhere, becomes `?`."""
-    return ("\t".join(["" if value is None else _quoted(value) for value in row]) + "\n").encode(
-        errors="replace"
-    )
-
-
-def _quoted(value: str) -> str:
-    if '"' not in value and "\\" not in value and "\x00" not in value:
-        return f'"{value}"'
-    return f'"{value.translate(_ESCAPES)}"'
+    cells = [NULL if value is None else value.translate(_ESCAPES) for value in row]
+    return ("\t".join(cells) + "\n").encode(errors="replace")

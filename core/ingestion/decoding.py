@@ -1,23 +1,23 @@
 """A block of a bulk file's lines as COPY text, table by table.
 
-Lines in Shopify's own spelling are read as they stand (core/ingestion/spelled.py). All others are
-decoded by type; of those, the ones that cannot be stored are rejected with the reason. While a
-shop has erased somebody, every line is decoded, because each must be asked whose it is.
+Plain lines go the quick way (core/ingestion/plain.py). All others are decoded by type; of those,
+the ones that cannot be stored are rejected with the reason. While a shop has erased somebody, every
+line is decoded by type, because each must be asked whose it is.
 
 Knows nothing of files, connections or processes.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
-from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from core.ingestion import spellings
+from core.ingestion import plain_lines
 from core.ingestion.copy_text import copy_line
+from core.ingestion.plain import Plain, lines_of
 from core.ingestion.rows import (
     CHECKOUT_COLUMNS,
     CHECKOUT_LINE_COLUMNS,
@@ -38,7 +38,6 @@ from core.ingestion.rows import (
     product_row,
     refund_rows,
 )
-from core.ingestion.spelled import Children, Lines, Spelling, is_text, unescaped
 from core.shopify import gid
 from core.shopify.shapes import (
     Checkout,
@@ -74,24 +73,17 @@ _head = msgspec.json.Decoder(Head).decode
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A staging table: the columns of its rows, in the order COPY gets them, and the line's number
-    in the file. `is_counted`: its rows are among the counts of a sync, under its name.
+    """A staging table: its rows' columns, and after them the line's number in the file.
+    `is_counted`: its rows are among the counts of a sync, under its name.
     """
 
     name: str
     declared: Columns
-    spelling: Spelling | Children | None = None
     is_counted: bool = True
 
     @cached_property
     def columns(self) -> Columns:
-        kinds = dict(self.declared)
-        order = self.spelling.columns if self.spelling else tuple(kinds)
-        return (*((name, kinds[name]) for name in order), ("line_number", "bigint"))
-
-    @cached_property
-    def has_arrays(self) -> bool:
-        return any(kind.endswith("[]") for _, kind in self.declared)
+        return (*self.declared, ("line_number", "bigint"))
 
     @property
     def key(self) -> str:
@@ -101,14 +93,6 @@ class Table:
     @property
     def joined_by(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.declared if name in JOINED_BY)
-
-    @cached_property
-    def _in_order(self) -> Callable[[Row], Row]:
-        names = [name for name, _ in self.declared]
-        return itemgetter(*(names.index(name) for name, _ in self.columns[:-1]))
-
-    def line(self, row: Row, number: int) -> bytes:
-        return copy_line((*self._in_order(row), str(number)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,21 +106,17 @@ class Kind:
 
 @dataclass(frozen=True, eq=False)
 class Format:
-    """What may stand in one file: the type asked for first, then its children's."""
+    """What may stand in one file: the type asked for first, then its children's. `plain`: how its
+    plain lines are read, with a table for each of `tables`.
+    """
 
     kinds: tuple[Kind, ...]
     more_tables: tuple[Table, ...] = ()
+    plain: Plain | None = None
 
     @property
     def tables(self) -> tuple[Table, ...]:
         return (*(kind.table for kind in self.kinds), *self.more_tables)
-
-    @cached_property
-    def lines(self) -> Lines | None:
-        """None where the main tables have no spelling."""
-        spellings = [kind.table.spelling for kind in self.kinds]
-        known = [spelling for spelling in spellings if isinstance(spelling, Spelling)]
-        return Lines(known) if len(known) == len(spellings) else None
 
     def kind_of(self, line: bytes) -> Kind:
         """By the type in the line's id. Raises ValueError."""
@@ -150,8 +130,9 @@ class Format:
 
 @dataclass
 class Block:
-    """COPY text by table, and how many rows of each are in it."""
+    """COPY text by table, and how many rows of each are in it. `lines`: that it was made from."""
 
+    lines: int = 0
     text: dict[str, bytes] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -170,39 +151,31 @@ class Decoder:
 
     def block(self, content: bytes, first_number: int) -> Block:
         """Of whole lines; the last one's newline may be missing."""
-        text = content.removesuffix(b"\n")
         block = Block()
-        if self.screen is None and self.format.lines and is_text(text):
-            others = self._spelled(self.format.lines, text, first_number, block)
+        if self.screen is None and self.format.plain:
+            found, others, block.lines = self.format.plain.rows(content, first_number)
+            for table, (text, count) in zip(self.format.tables, found, strict=False):
+                if count:
+                    block.add(table.name, text, count)
         else:
-            others = list(enumerate(text.split(b"\n"), first_number))
+            lines = lines_of(content)
+            others, block.lines = list(enumerate(lines, first_number)), len(lines)
+        if others:
+            self._others(others, block)
+        return block
+
+    def _others(self, lines: list[tuple[int, bytes]], block: Block) -> None:
         rows: dict[Table, list[bytes]] = defaultdict(list)
-        for number, line in others:
+        for number, line in lines:
             self._typed(line, number, rows)
         for table, more in rows.items():
             block.add(table.name, b"".join(more), len(more))
-        return block
-
-    def _spelled(
-        self, lines: Lines, text: bytes, first_number: int, block: Block
-    ) -> list[tuple[int, bytes]]:
-        """Fill the block with the lines in Shopify's spelling; returns the others."""
-        rows, others = lines.rows(text, first_number)
-        for table, found in zip(self.format.tables, rows, strict=False):
-            if found:
-                found.append(b"")
-                block.add(
-                    table.name,
-                    unescaped(b"\n".join(found), has_arrays=table.has_arrays),
-                    len(found) - 1,
-                )
-        return others
 
     def _typed(self, line: bytes, number: int, rows: dict[Table, list[bytes]]) -> None:
         try:
             line.decode()  # msgspec does not look into what we did not select
             found = self.format.kind_of(line).read(line, self.screen)
-            made = [(table, table.line(row, number)) for table, row in found]
+            made = [(table, copy_line((*row, str(number)))) for table, row in found]
         except UNREADABLE as error:
             self.reject(number, line, str(error))
             return
@@ -210,13 +183,13 @@ class Decoder:
             rows[table].append(text)
 
 
-CUSTOMERS: Final = Table("customers", CUSTOMER_COLUMNS, spellings.CUSTOMER)
-ORDERS: Final = Table("orders", ORDER_COLUMNS, spellings.ORDER)
-LINES: Final = Table("order_lines", LINE_COLUMNS, spellings.LINE)
-REFUNDS: Final = Table("refunds", REFUND_COLUMNS, spellings.REFUNDS, is_counted=False)
+CUSTOMERS: Final = Table("customers", CUSTOMER_COLUMNS)
+ORDERS: Final = Table("orders", ORDER_COLUMNS)
+LINES: Final = Table("order_lines", LINE_COLUMNS)
+REFUNDS: Final = Table("refunds", REFUND_COLUMNS, is_counted=False)
 CHECKOUTS: Final = Table("checkouts", CHECKOUT_COLUMNS)
 CHECKOUT_LINES: Final = Table("checkout_lines", CHECKOUT_LINE_COLUMNS, is_counted=False)
-PRODUCTS: Final = Table("products", PRODUCT_COLUMNS, spellings.PRODUCT)
+PRODUCTS: Final = Table("products", PRODUCT_COLUMNS)
 VERSIONS: Final = Table("ids", VERSION_COLUMNS, is_counted=False)
 
 
@@ -267,10 +240,10 @@ def _read_product(line: bytes, _screen: "Screen | None") -> Iterator[tuple[Table
 
 
 def _read_version(
-    line: bytes, _screen: "Screen | None", *, table: Table, kind: str
+    line: bytes, _screen: "Screen | None", *, kind: str
 ) -> Iterator[tuple[Table, Row]]:
     version = _version(line)
-    yield table, (str(gid.number(version.id, kind)), moment_text(version.updated_at))
+    yield VERSIONS, (str(gid.number(version.id, kind)), moment_text(version.updated_at))
 
 
 def _is_erased(screen: "Screen", customer_id: str | None, email: str | None) -> bool:
@@ -281,9 +254,11 @@ def _is_erased(screen: "Screen", customer_id: str | None, email: str | None) -> 
 
 
 _FORMATS: Final = {
-    "Customer": Format((Kind("Customer", CUSTOMERS, _read_customer),)),
+    "Customer": Format((Kind("Customer", CUSTOMERS, _read_customer),), plain=plain_lines.CUSTOMERS),
     "Order": Format(
-        (Kind("Order", ORDERS, _read_order), Kind("LineItem", LINES, _read_line)), (REFUNDS,)
+        (Kind("Order", ORDERS, _read_order), Kind("LineItem", LINES, _read_line)),
+        (REFUNDS,),
+        plain=plain_lines.ORDERS,
     ),
     "AbandonedCheckout": Format(
         (
@@ -291,7 +266,7 @@ _FORMATS: Final = {
             Kind("AbandonedCheckoutLineItem", CHECKOUT_LINES, _read_checkout_line),
         )
     ),
-    "Product": Format((Kind("Product", PRODUCTS, _read_product),)),
+    "Product": Format((Kind("Product", PRODUCTS, _read_product),), plain=plain_lines.PRODUCTS),
 }
 
 
@@ -300,5 +275,5 @@ def format_of(object_type: str, purpose: str) -> Format:
     if purpose == "load":
         return _FORMATS[object_type]
     kind = str(object_type)
-    table = replace(VERSIONS, spelling=spellings.version_of(kind))
-    return Format((Kind(kind, table, partial(_read_version, table=table, kind=kind)),))
+    versions = Kind(kind, VERSIONS, partial(_read_version, kind=kind))
+    return Format((versions,), plain=plain_lines.versions_of(kind))

@@ -205,7 +205,9 @@ class _Reading:
             return
         with helpers(job, helper_count) as at_work:
             for block in chain([first], blocks):
-                if not at_work.offer(block, self.file.lines_read + 1):
+                if at_work.offer(block, self.file.lines_read + 1):
+                    self.file.lines_read += block.count(b"\n") + (not block.endswith(b"\n"))
+                else:
                     self._here(block, copies)
                 self._note(at_work.told())
                 self.progress()
@@ -214,6 +216,7 @@ class _Reading:
 
     def _here(self, block: bytes, copies: Copies) -> None:
         rows = self.decoder.block(block, self.file.lines_read + 1)
+        self.file.lines_read += rows.lines
         for name, content in rows.text.items():
             copies.write(self.staged.tables[name], content)
         self.counts.add(rows.counts)

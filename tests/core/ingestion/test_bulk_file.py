@@ -9,8 +9,9 @@ from tests.fixtures.loads import file_of
 
 
 def lines(file: BulkFile) -> list[bytes]:
-    found = [block.removesuffix(b"\n").split(b"\n") for block in file.blocks()]
-    return [line for block in found for line in block]
+    found = [line for block in file.blocks() for line in block.removesuffix(b"\n").split(b"\n")]
+    file.lines_read += len(found)
+    return found
 
 
 @given(

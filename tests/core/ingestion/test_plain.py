@@ -1,4 +1,4 @@
-"""What is read from Shopify's own spelling is what the typed decoder reads from the same lines."""
+"""What is read of plain lines is what the typed decoder reads of the same lines."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from psycopg import Connection
 from sqlalchemy import create_engine
 
-from core.ingestion.copy_text import copy_statement
-from core.ingestion.decoding import Decoder, Format, format_of
+from core.ingestion.copy_text import NULL, copy_statement
+from core.ingestion.decoding import Decoder, Format, Kind, format_of
+from core.ingestion.plain import Plain
+from core.ingestion.plain_lines import CUSTOMERS, ORDERS, PRODUCTS, versions_of
 from core.ingestion.screen import Screen
-from core.ingestion.spelled import Lines, Spelling
-from core.ingestion.spellings import CUSTOMER, LINE, ORDER, PRODUCT, version_of
 from core.models.enums import BulkPurpose, ObjectType
 from core.shopify.documents import load
 from tests.fixtures.shopify import (
@@ -44,7 +44,7 @@ class NobodyErased(Screen):
         return False
 
 
-# ---------------------------------------------------------------- the spelling is the selection
+# ---------------------------------------------------------------- what we select is known
 
 SAMPLES: dict[str, object] = {
     **dict.fromkeys(("createdAt", "updatedAt", "processedAt"), "2026-11-19T10:00:00Z"),
@@ -59,6 +59,8 @@ SAMPLES: dict[str, object] = {
     "marketingState": "SUBSCRIBED",
     "currencyCode": "EUR",
 }
+SCOPED = {"product", "checkoutToken"}  # absent without a scope, in an old version
+NUMBER = 1234567890123
 
 
 def filled(selection: SelectionSetNode, kind: str) -> dict[str, Any]:
@@ -69,7 +71,7 @@ def filled(selection: SelectionSetNode, kind: str) -> dict[str, Any]:
         assert isinstance(field, FieldNode)
         name = field.name.value
         if name == "id":
-            node[name] = f"gid://shopify/{kind}/1"
+            node[name] = f"gid://shopify/{kind}/{NUMBER}"
         elif field.selection_set and name not in SAMPLES:
             node[name] = filled(field.selection_set, kinds.get(name, kind))
         else:
@@ -77,49 +79,58 @@ def filled(selection: SelectionSetNode, kind: str) -> dict[str, Any]:
     return node
 
 
+def selected(fields: str) -> SelectionSetNode:
+    document = parse("{" + load(f"fields/{fields}") + "}")
+    found: SelectionSetNode = document.definitions[0].selection_set  # type: ignore[attr-defined]
+    return found
+
+
 @pytest.mark.parametrize(
-    ("fields", "kind", "spelling", "parent"),
+    ("fields", "kind", "plain", "parent"),
     [
-        ("customer", "Customer", CUSTOMER, None),
-        ("order", "Order", ORDER, None),
-        ("line_item", "LineItem", LINE, "Order"),
-        ("product", "Product", PRODUCT, None),
+        ("customer", "Customer", CUSTOMERS, None),
+        ("order", "Order", ORDERS, None),
+        ("line_item", "LineItem", ORDERS, "Order"),
+        ("product", "Product", PRODUCTS, None),
     ],
 )
-def test_each_selection_is_spelled_as_the_pattern_expects(
-    fields: str, kind: str, spelling: Spelling, parent: str | None
+def test_each_selection_is_plain_also_without_what_may_be_absent(
+    fields: str, kind: str, plain: Plain, parent: str | None
 ) -> None:
-    """A field added to a document and forgotten here would send every line the slow way."""
-    document = parse("{" + load(f"fields/{fields}") + "}")
-    node = filled(document.definitions[0].selection_set, kind)  # type: ignore[attr-defined]
+    """A field added to a document and forgotten here would send every line the slow way; so would
+    what an app may not read, or an old version of the API does not know.
+    """
+    node = filled(selected(fields), kind)
     if parent:
-        node["__parentId"] = f"gid://shopify/{parent}/1"
-    rows, others = Lines([spelling]).rows(bulk_line(node).strip(), 1)
-    assert (len(rows[0]), others) == (1, [])
+        node["__parentId"] = f"gid://shopify/{parent}/{NUMBER}"
+    without = {key: value for key, value in node.items() if key not in SCOPED}
+    for given_node in (node, without):
+        found, others, count = plain.rows(bulk_line(given_node), 1)
+        assert (sum(rows for _, rows in found), others, count) == (1, [], 1)
 
 
-def test_refunds_are_spelled_as_the_pattern_expects() -> None:
-    """Every refunded order would take the slow way, seven times as long as another."""
-    document = parse("{" + load("fields/order") + "}")
-    selection = document.definitions[0].selection_set  # type: ignore[attr-defined]
-    [refunds] = [field for field in selection.selections if field.name.value == "refunds"]
-    refund = filled(refunds.selection_set, "Refund")
+def test_refunds_are_plain() -> None:
+    """Every refunded order would take the slow way."""
+    selection = selected("order")
+    [refunds] = [field for field in selection.selections if field.name.value == "refunds"]  # type: ignore[attr-defined]
+    refund = filled(refunds.selection_set, "Refund")  # type: ignore[attr-defined]
     node = filled(selection, "Order") | {"refunds": [refund, refund | {"id": refund_id(2)}]}
-    [orders, found], others = Lines([ORDER]).rows(bulk_line(node).strip(), 7)
-    assert (len(orders), others) == (1, [])
-    assert found == [b"%d\t2026-11-19T10:00:00Z\t1.0\tEUR\t1\t7" % number for number in (1, 2)]
-
-
-def refund_id(number: int) -> str:
-    return f"gid://shopify/Refund/{number}"
-
-
-def test_a_comparison_is_spelled_as_the_pattern_expects() -> None:
-    line = bulk_line({"id": "gid://shopify/Order/5", "updatedAt": "2026-11-19T10:00:00Z"}).strip()
-    assert Lines([version_of("Order")]).rows(line, 9) == (
-        [[b"5\t2026-11-19T10:00:00Z\t9"]],
-        [],
+    found, others, _ = ORDERS.rows(bulk_line(node), 7)
+    assert ([rows for _, rows in found], others) == ([1, 0, 2], [])
+    assert found[2][0] == b"".join(
+        b"%d\t%d\t2026-11-19T10:00:00Z\t1.0\tEUR\t7\n" % (number, NUMBER)
+        for number in (NUMBER, NUMBER + 2)
     )
+
+
+def refund_id(more: int) -> str:
+    return f"gid://shopify/Refund/{NUMBER + more}"
+
+
+def test_a_comparison_is_plain() -> None:
+    line = bulk_line({"id": "gid://shopify/Order/5", "updatedAt": "2026-11-19T10:00:00Z"})
+    found = versions_of("Order").rows(line, 9)
+    assert found == ([(b"5\t2026-11-19T10:00:00Z\t9\n", 1)], [], 1)
 
 
 # ---------------------------------------------------------------- the two ways agree
@@ -127,7 +138,22 @@ def test_a_comparison_is_spelled_as_the_pattern_expects() -> None:
 any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
     [
         *("", "null", "NULL", "\\N", "\\", "a/b & c", '"', '"]', '["', "[]", "{}", "\t", "\n"),
-        *("a\tb", 'x"]\t', "\\u0026", "&amp;", "\x00", "\x7f", "é", "🍵", "ש", "x" * 400, "\\."),
+        *(
+            "a\tb",
+            'x"]\t',
+            "\\u0026",
+            "&amp;",
+            "\x00",
+            "\x01",
+            "\x7f",
+            "\r",
+            "\x01a",
+            "é",
+            "🍵",
+            "ש",
+            "x" * 400,
+            "\\.",
+        ),
     ]
 )
 moments = st.sampled_from(
@@ -150,14 +176,25 @@ bags = st.builds(money, amounts, any_text | st.just("EUR"))
 
 
 def gid_of(kind: str) -> st.SearchStrategy[str]:
-    return numbers.map(lambda number: f"gid://shopify/{kind}/{number}")
+    """Also those of another type, and what is left of one."""
+    heads = st.sampled_from([f"gid://shopify/{kind}/"] * 8 + ["", "x", "gid://shopify/Metaobject/"])
+    return st.builds("{}{}".format, heads, numbers)
 
 
 def node_of(base: dict[str, Any], **changes: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
-    """The node with some of its values replaced by others that may be odd."""
+    """The node with some of its values replaced by others that may be odd, and without some."""
     some = st.sets(st.sampled_from(sorted(changes)), max_size=4)
     drawn = some.flatmap(lambda keys: st.fixed_dictionaries({key: changes[key] for key in keys}))
-    return drawn.map(lambda new: bulk_line(base | new).rstrip(b"\n"))
+    absent: st.SearchStrategy[set[str]] = st.just(set()) | st.sets(
+        st.sampled_from(sorted(base)), max_size=2
+    )
+    return st.builds(
+        lambda new, gone: bulk_line(
+            {key: value for key, value in (base | new).items() if key not in gone}
+        ).rstrip(b"\n"),
+        drawn,
+        absent,
+    )
 
 
 optional = st.none() | any_text
@@ -250,7 +287,10 @@ def connection(database_url: str) -> Iterator[Connection[Any]]:
 def stored(
     connection: Connection[Any], format_: Format, lines: Sequence[bytes], screen: Screen | None
 ) -> tuple[list[Any], list[int]]:
-    """What PostgreSQL reads of the decoded lines, and the numbers of those rejected."""
+    """What PostgreSQL reads of the decoded lines, and the numbers of those rejected.
+
+    NULL's character alone is the one text that both ways may read as different things.
+    """
     rejected: list[int] = []
     decoder = Decoder(format_, screen, lambda number, _line, _reason: rejected.append(number))
     block = decoder.block(b"\n".join(lines), 1)
@@ -261,7 +301,8 @@ def stored(
         connection.execute(f"CREATE TEMP TABLE scratch ({typed})".encode())
         with connection.cursor().copy(copy_statement("scratch", table.columns).encode()) as copy:
             copy.write(block.text.get(table.name, b""))
-        found += connection.execute("SELECT * FROM scratch ORDER BY line_number, 1").fetchall()
+        rows = connection.execute("SELECT * FROM scratch ORDER BY line_number, 1").fetchall()
+        found += [tuple(None if value == NULL else value for value in row) for row in rows]
     connection.rollback()
     assert len(found) == sum(block.counts.values())
     return found, rejected
@@ -298,11 +339,12 @@ def test_no_bytes_at_all_make_the_decoder_fail(lines: list[bytes]) -> None:
     )
     clean = [line.replace(b"\n", b" ") for line in lines]
     block = decoder.block(b"\n".join([*clean, b""]), 1)
-    assert rejected == list(range(1, len(lines) + 1))
-    assert block.counts == {}
+    count = sum(bool(line.strip(b" \t\r")) for line in clean)  # an empty line is none
+    assert rejected == list(range(1, count + 1))
+    assert (block.counts, block.lines) == ({}, count)
 
 
-def test_what_is_spelled_as_shopify_does_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_lines_are_not_decoded_by_type(monkeypatch: pytest.MonkeyPatch) -> None:
     """The control of this file: most of the lines above must really take the quick way."""
     monkeypatch.setattr(Format, "kind_of", lambda *_: pytest.fail("decoded by type"))
     for object_type, nodes in (
@@ -320,3 +362,41 @@ def test_a_line_with_other_keys_is_decoded_by_type() -> None:
     node = json.loads(bulk_line(order_node(1, 2))) | {"note": "x" * 5 * 2**20}
     decoder = Decoder(format_of(ObjectType.ORDER, LOAD), None, lambda *_: pytest.fail("rejected"))
     assert decoder.block(bulk_line(node), 1).counts == {"orders": 1}
+
+
+def test_a_line_that_is_not_plain_leaves_its_neighbours_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Among hundreds of lines only the odd ones are decoded by type; all keep their numbers."""
+    typed: list[bytes] = []
+    kind_of = Format.kind_of
+
+    def noted(format_: Format, line: bytes) -> Kind:
+        typed.append(line)
+        return kind_of(format_, line)
+
+    monkeypatch.setattr(Format, "kind_of", noted)
+    nodes = [order_node(number, 2) for number in range(1, 101)]
+    nodes[40] |= {"name": "a\tb"}
+    nodes[41] |= {"createdAt": "2024-02-29T10:00:00Z"}
+    nodes[77] |= {"createdAt": "yesterday"}
+    rejected: list[int] = []
+    decoder = Decoder(
+        format_of(ObjectType.ORDER, LOAD), None, lambda number, *_: rejected.append(number)
+    )
+    block = decoder.block(b"".join(bulk_line(node) for node in nodes), 1001)
+    assert typed == [bulk_line(nodes[place]).rstrip() for place in (40, 41, 77)]
+    assert (rejected, block.counts, block.lines) == ([1078], {"orders": 99}, 100)
+    rows = [line.split(b"\t") for line in block.text["orders"].splitlines()]
+    assert {int(row[0]): int(row[-1]) for row in rows} == {
+        number: 1000 + number for number in range(1, 101) if number != 78
+    }
+
+
+def test_no_text_can_pass_for_other_rows() -> None:
+    """Whoever names their order so as to end its row would write another one's."""
+    forged = "x\t\x01\t\x01\n999\t#999"
+    decoder = Decoder(format_of(ObjectType.ORDER, LOAD), None, lambda *_: pytest.fail("rejected"))
+    block = decoder.block(bulk_line(order_node(1, 2, name=forged)), 1)
+    assert block.counts == {"orders": 1}
+    assert block.text["orders"].count(b"\n") == 1
