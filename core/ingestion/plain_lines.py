@@ -163,12 +163,12 @@ def _order_rows(found: Sequence[OrderOrLine], first_number: int) -> list[str]:
         f"{NULL if of.source_name is None else of.source_name}\t"
         f"{NULL if of.checkout_token is None else of.checkout_token}\t"
         f"{array_text(of.discount_codes) if of.discount_codes else '{}'}\t"
-        f"{of.current_total_price_set.shop_money.currency_code}\t"
-        f"{of.current_total_price_set.shop_money.amount}\t"
+        f"{current.currency_code}\t{current.amount}\t"
         f"{of.total_price_set.shop_money.amount}\t"
         f"{of.total_refunded_set.shop_money.amount}\t{number}\n"
         for number, of in enumerate(found, first_number)
         if of.parent_id is None
+        for current in [of.current_total_price_set.shop_money]
     ]
 
 
@@ -179,10 +179,10 @@ def _line_rows(found: Sequence[OrderOrLine], first_number: int) -> list[str]:
         f"{NULL if of.sku is None else of.sku}\t"
         f"{NULL if of.product is None else of.product.id.removeprefix(_PRODUCT)}\t"
         f"{of.quantity}\t{of.current_quantity}\t"
-        f"{of.original_unit_price_set.shop_money.amount}\t"
-        f"{of.original_unit_price_set.shop_money.currency_code}\t{number}\n"
+        f"{price.amount}\t{price.currency_code}\t{number}\n"
         for number, of in enumerate(found, first_number)
         if of.parent_id is not None
+        for price in [of.original_unit_price_set.shop_money]
     ]
 
 
