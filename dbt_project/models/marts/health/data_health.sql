@@ -32,8 +32,8 @@ with checks as (
             'Objects that could not be read from Shopify and were given up.'
         ),
         (
-            'boundaries_are_accepted', 'runs', 0,
-            'Full runs held by the data gate since the last accepted one.'
+            'segments_are_not_held', 'holds', 0,
+            'The data gate found something; nobody changes segment until a person accepts it.'
         ),
         (
             'buyers_are_scored', 'customers', 0,
@@ -58,17 +58,6 @@ last_syncs as (
         state = 'completed'
         and kind <> 'reconcile'
     order by shop_id asc, finished_at desc, sync_run_id desc
-
-),
-
-last_accepted as (
-
-    select
-        shop_id,
-        max(decided_at) as decided_at
-    from {{ ref('stg_crm__rfm_runs') }}
-    where state = 'accepted'
-    group by shop_id
 
 ),
 
@@ -176,16 +165,11 @@ measures as (
     group by shop_id
     union all
     select
-        runs.shop_id,
-        'boundaries_are_accepted' as check_name,
-        count(*) as measure
-    from {{ ref('stg_crm__rfm_runs') }} as runs
-    left join last_accepted
-        on runs.shop_id = last_accepted.shop_id
-    where
-        runs.state = 'held'
-        and (last_accepted.decided_at is null or runs.decided_at > last_accepted.decided_at)
-    group by runs.shop_id
+        shop_id,
+        'segments_are_not_held' as check_name,
+        1 as measure
+    from {{ ref('stg_crm__shops') }}
+    where segments_held_at is not null
     union all
     select
         shop_id,
@@ -227,3 +211,5 @@ left join measures
         and checks.check_name = measures.check_name
 left join last_syncs
     on shops.shop_id = last_syncs.shop_id
+-- Nothing is read any more of a shop that removed the app.
+where shops.uninstalled_at is null

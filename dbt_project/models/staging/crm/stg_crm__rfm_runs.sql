@@ -8,5 +8,9 @@ select
     order_count,
     moved_count,
     computed_at,
-    decided_at
+    decided_at,
+    held_check,
+    entered_count,
+    exited_count,
+    decided_by as decided_by_user_id
 from {{ source('crm', 'rfm_runs') }}

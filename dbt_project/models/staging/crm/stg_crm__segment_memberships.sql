@@ -13,5 +13,7 @@ select
     f_score,
     m_score,
     entered_at,
-    exited_at
+    exited_at,
+    exit_cause,
+    exit_run_id
 from {{ source('crm', 'segment_memberships') }}

@@ -8,5 +8,10 @@ select
     created_at,
     first_sync_started_at,
     first_sync_completed_at,
-    baseline_at
+    baseline_at,
+    uninstalled_at,
+    segments_held_at,
+    segments_held_check,
+    segments_held_reason,
+    segments_held_run_id as segments_held_rfm_run_id
 from {{ source('crm', 'shops') }}
