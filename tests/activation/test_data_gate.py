@@ -7,12 +7,12 @@ to mail.
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
-from activation.acceptance import accept_held
+from activation.acceptance import Acceptance, accept_held
 from activation.gate import GATE, Gate
 from activation.holds import Hold, read_hold
 from activation.work import orders_due
@@ -172,9 +172,11 @@ def test_one_order_does_not_wait_for_a_swing_of_a_full_run_to_start_a_flow(shop:
     assert not is_due(world)
 
 
-def accept(world: World, reason: str = "We removed the staff's orders.", **options: object):
+def accept(
+    world: World, reason: str = "We removed the staff's orders.", *, seen: datetime | None = None
+) -> Acceptance:
     return accept_held(
-        world.factory, shop_id=world.shop_id, reason=reason, now=world.now, **options
+        world.factory, shop_id=world.shop_id, reason=reason, now=world.now, seen=seen
     )
 
 

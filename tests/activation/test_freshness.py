@@ -1,6 +1,7 @@
 """The freshness gate, each case beside the same mail on fresh data."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -103,7 +104,7 @@ def test_a_shop_never_synced_is_not_fresh(world: World) -> None:
     ],
 )
 def test_an_inbox_stalls_when_a_webhook_has_waited_for_an_hour(
-    world: World, waiting: dict[str, object], *, stalls: bool
+    world: World, waiting: dict[str, Any], *, stalls: bool
 ) -> None:
     stall(world, **waiting)
     assert freshness(world).inbox_stalls == stalls

@@ -1,20 +1,23 @@
 """Between full runs: what a few orders do is what a full run with the same boundaries would."""
 
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
-from activation.memberships import apply_membership_changes
+from activation.memberships import MembershipReport, apply_membership_changes
 from core.database import session_scope
 from core.models import SegmentMembership
 from core.models.enums import GateState, MembershipCause
@@ -35,16 +38,20 @@ orders = st.lists(
 
 
 def everyone(world: World) -> None:
-    """What the full run does, with the boundaries in force."""
     with session_scope(world.factory) as session:
-        apply_membership_changes(
-            session,
-            world.shop_id,
-            customer_ids=None,
-            now=world.now,
-            cause=MembershipCause.FULL_RUN,
-            run_id="full",
-        )
+        apply(session, world)
+
+
+def apply(session: Session, world: World) -> MembershipReport:
+    """What the full run does, with the boundaries in force."""
+    return apply_membership_changes(
+        session,
+        world.shop_id,
+        customer_ids=None,
+        now=world.now,
+        cause=MembershipCause.FULL_RUN,
+        run_id="full",
+    )
 
 
 def moves(world: World) -> set[tuple[object, ...]]:
@@ -154,7 +161,7 @@ def test_transitions_happen_once_with_runs_and_orders_at_once(fresh: World, mart
             order,
             lambda: world.run_cleanly(run_id="a"),
             lambda: world.run_cleanly(run_id="b"),
-            lambda number=number: score(world, marts, f"r{number}"),
+            partial(score, world, marts, f"r{number}"),
         )
         assert_chains(world)
     world.run_cleanly()
@@ -166,6 +173,47 @@ def test_transitions_happen_once_with_runs_and_orders_at_once(fresh: World, mart
         welcomed = session.query(SegmentMembership).filter_by(customer_id=1).count()
     assert welcomed > 1
     assert len(world.provider.addresses()) == len(set(world.provider.addresses()))
+
+
+@pytest.mark.requirement("RFM-06")
+def test_a_second_run_waits_for_the_first_and_finds_nothing_left(
+    fresh: World, marts: Marts
+) -> None:
+    """A customer whom neither knows yet: without the lock both open a stay, and one run fails."""
+    world = fresh
+    people(world, PEOPLE)
+    score(world, marts, "r1")
+    world.buyers([77])
+    found: list[MembershipReport] = []
+
+    def second() -> None:
+        with session_scope(world.factory) as session:
+            session.execute(text("SET application_name = 'second'"))
+            found.append(apply(session, world))
+
+    thread = threading.Thread(target=second)
+    with session_scope(world.factory) as session:
+        assert apply(session, world).entered == 1
+        thread.start()
+        wait_until_blocked(world, "second")
+        assert found == []
+    thread.join()
+    assert found == [MembershipReport()]
+    assert len([row for row in rows(world) if row.customer_id == 77]) == 1
+
+
+def wait_until_blocked(world: World, name: str) -> None:
+    blocked = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE application_name = :name AND wait_event_type = 'Lock'"
+    )
+    for _ in range(1000):
+        with session_scope(world.factory) as session:
+            waiting = session.execute(blocked, {"name": name}).scalar_one()
+        if waiting:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"{name} waits for nobody")
 
 
 @pytest.mark.requirement("RFM-06")

@@ -1,16 +1,20 @@
 """The activation run: everything that is due, in one run for all shops."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event
 from types import FrameType
+from typing import TypeAlias
 
 import dagster as dg
 
 from activation.cycle import Cycle, run_due
 from activation.liveness import hold
 from activation.provider.resend import ResendProvider
+from core.models import Enrollment, Message, PrivacyRequest, WriteBack
+from orchestration.shared.columns import table_metadata
 from orchestration.shared.names import (
     DELIVERY,
     ENROLLMENTS,
@@ -24,6 +28,8 @@ from orchestration.shared.runtime import Runtime
 
 _KINDS = {"postgres"}
 
+Counts: TypeAlias = dict[str, int | float]
+
 
 @dg.multi_asset(
     name="activation",
@@ -35,6 +41,7 @@ _KINDS = {"postgres"}
             description="One row per customer, automation and entry key.",
             kinds=_KINDS,
             owners=OWNERS,
+            metadata=table_metadata(Enrollment),
         ),
         dg.AssetSpec(
             MESSAGES,
@@ -42,6 +49,7 @@ _KINDS = {"postgres"}
             description="The ledger: one row per message owed, sent or skipped, with its reason.",
             kinds=_KINDS | {"resend"},
             owners=OWNERS,
+            metadata=table_metadata(Message),
         ),
         dg.AssetSpec(
             WRITE_BACKS,
@@ -49,12 +57,14 @@ _KINDS = {"postgres"}
             description="One row per tag or consent that Shopify is to be told of.",
             kinds=_KINDS | {"shopify"},
             owners=OWNERS,
+            metadata=table_metadata(WriteBack),
         ),
         dg.AssetSpec(
             PRIVACY_REQUESTS,
             description="One row per request of a compliance webhook: exports and erasures.",
             kinds=_KINDS,
             owners=OWNERS,
+            metadata=table_metadata(PrivacyRequest),
         ),
     ],
 )
@@ -65,14 +75,26 @@ def activation(
         if not alone:
             # The other run does everything due, this run's work included.
             context.log.info("Another activation run is at work.")
-            counts: dict[str, int] = {}
+            counts: Counts = {}
         else:
             counts = _run(context, runtime, stop)
+            _tell_memberships(context, counts)
     for key in (ENROLLMENTS, MESSAGES, WRITE_BACKS, PRIVACY_REQUESTS):
         yield dg.MaterializeResult(asset_key=key, metadata={**counts})
 
 
-def _run(context: dg.AssetExecutionContext, runtime: Runtime, stop: Event) -> dict[str, int]:
+def _tell_memberships(context: dg.AssetExecutionContext, counts: Counts) -> None:
+    """What orders moved, on the page of the memberships; they are the other code location's."""
+    told = {name: counts[name] for name in ("memberships_opened", "memberships_closed")}
+    if any(told.values()) or counts["shops_held"]:
+        about = {**told, "shops_held": counts["shops_held"], "seconds": counts["seconds"]}
+        context.log_event(dg.AssetObservation(SEGMENT_MEMBERSHIPS, metadata=about))
+
+
+def _run(
+    context: dg.AssetExecutionContext, runtime: Runtime, stop: Event
+) -> dict[str, int | float]:
+    began = time.monotonic()
     with ResendProvider.from_settings(runtime.settings) as provider:
         report = run_due(
             Cycle(
@@ -87,7 +109,7 @@ def _run(context: dg.AssetExecutionContext, runtime: Runtime, stop: Event) -> di
         )
     counts = report.counts()
     context.log.info("%s", ", ".join(f"{name} {n}" for name, n in counts.items() if n) or "idle")
-    return counts
+    return {**counts, "seconds": round(time.monotonic() - began, 3)}
 
 
 @contextmanager

@@ -10,9 +10,20 @@ from core.database import session_scope
 from core.ingestion import runs
 from core.ingestion.reconcile import run_reconcile
 from core.ingestion.sync import SyncReport, run_sync
-from core.models import Shop
+from core.models import (
+    Base,
+    Checkout,
+    Customer,
+    CustomerStatistics,
+    Order,
+    OrderLine,
+    Product,
+    Refund,
+    Shop,
+)
 from core.models.enums import SyncKind
 from core.shops import business_clock, shop_by_domain
+from orchestration.shared.columns import table_metadata
 from orchestration.shared.names import (
     INGESTION,
     OWNERS,
@@ -43,8 +54,14 @@ class SyncConfig(dg.Config):
     kind: Literal["auto", "full", "incremental"] = "auto"
 
 
-def _spec(key: dg.AssetKey, description: str) -> dg.AssetSpec:
-    return dg.AssetSpec(key, description=description, kinds=_KINDS, owners=OWNERS)
+def _spec(key: dg.AssetKey, model: type[Base], description: str) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        key,
+        description=description,
+        kinds=_KINDS,
+        owners=OWNERS,
+        metadata=table_metadata(model),
+    )
 
 
 @dg.multi_asset(
@@ -54,25 +71,29 @@ def _spec(key: dg.AssetKey, description: str) -> dg.AssetSpec:
     specs=[
         _spec(
             RAW_CUSTOMERS,
+            Customer,
             "One row per Shopify customer, with consent as Shopify last told it.",
         ),
         _spec(
             RAW_ORDERS,
+            Order,
             "One row per Shopify order, guests included; is_counted says which count.",
         ),
-        _spec(RAW_ORDER_LINES, "One row per line item of an order."),
-        _spec(RAW_REFUNDS, "One row per refund of an order: when how much went back."),
+        _spec(RAW_ORDER_LINES, OrderLine, "One row per line item of an order."),
+        _spec(RAW_REFUNDS, Refund, "One row per refund of an order: when how much went back."),
         _spec(
             RAW_CHECKOUTS,
+            Checkout,
             "One row per checkout that got as far as an address, abandoned or completed.",
         ),
-        _spec(RAW_PRODUCTS, "One row per product: what is needed to show a line item."),
+        _spec(RAW_PRODUCTS, Product, "One row per product: what is needed to show a line item."),
         dg.AssetSpec(
             RAW_STATISTICS,
             description="One row per customer: counted orders, spend, first and last order.",
             deps=[RAW_CUSTOMERS, RAW_ORDERS],
             kinds={"postgres"},
             owners=OWNERS,
+            metadata=table_metadata(CustomerStatistics),
         ),
     ],
 )
