@@ -41,38 +41,45 @@ WHERE shops.shop_id = :shop_id
 APPLY_CHANGES = text("""
 -- Returns how many rows were opened and closed.
 -- Changes crm.segment_memberships: closes the open row of who moved or is gone, opens the new one.
--- `opened` reads `closed`, so a customer's old row is closed before the new one meets the
+-- Only those who differ are kept (`changed`): two materialized lists of everybody took half as long
+-- again. `opened` reads `closed`, so a customer's old row is closed before the new one meets the
 -- constraint of one open row. Two runs may come with their instants in the wrong order: a stay
 -- then lasts no time, never less. Index uq_segment_memberships__one_open.
-WITH present AS MATERIALIZED (
-    SELECT customer_id, segment, rfm_run_id, r_score, f_score, m_score
-    FROM marts.customer_segments
+WITH changed AS MATERIALIZED (
+    SELECT
+        coalesce(present.customer_id, known.customer_id) AS customer_id,
+        present.customer_id IS NULL AS is_gone,
+        known.customer_id IS NOT NULL AS is_known,
+        present.segment,
+        present.rfm_run_id,
+        present.r_score,
+        present.f_score,
+        present.m_score
+    FROM (
+        SELECT customer_id, segment, rfm_run_id, r_score, f_score, m_score
+        FROM marts.customer_segments
+        WHERE
+            shop_id = :shop_id
+            AND (
+                CAST(:customer_ids AS bigint []) IS NULL
+                OR customer_id = ANY(CAST(:customer_ids AS bigint []))
+            )
+    ) AS present
+    FULL JOIN (
+        SELECT customer_id, segment
+        FROM crm.segment_memberships
+        WHERE
+            shop_id = :shop_id
+            AND exited_at IS NULL
+            AND (
+                CAST(:customer_ids AS bigint []) IS NULL
+                OR customer_id = ANY(CAST(:customer_ids AS bigint []))
+            )
+    ) AS known
+        ON present.customer_id = known.customer_id
     WHERE
-        shop_id = :shop_id
-        AND (
-            CAST(:customer_ids AS bigint []) IS NULL
-            OR customer_id = ANY(CAST(:customer_ids AS bigint []))
-        )
-),
-
-known AS MATERIALIZED (
-    SELECT customer_id, segment
-    FROM crm.segment_memberships
-    WHERE
-        shop_id = :shop_id
-        AND exited_at IS NULL
-        AND (
-            CAST(:customer_ids AS bigint []) IS NULL
-            OR customer_id = ANY(CAST(:customer_ids AS bigint []))
-        )
-),
-
-ended AS MATERIALIZED (
-    SELECT known.customer_id, known.segment, present.customer_id IS NULL AS is_gone
-    FROM known
-    LEFT JOIN present ON known.customer_id = present.customer_id
-    WHERE
-        present.customer_id IS NULL
+        known.customer_id IS NULL
+        OR present.customer_id IS NULL
         OR (:may_change AND present.segment <> known.segment)
 ),
 
@@ -80,12 +87,13 @@ closed AS (
     UPDATE crm.segment_memberships AS membership
     SET
         exited_at = greatest(:now, membership.entered_at),
-        exit_cause = CASE WHEN ended.is_gone THEN 'delete' ELSE :cause END,
+        exit_cause = CASE WHEN changed.is_gone THEN 'delete' ELSE :cause END,
         exit_run_id = :run_id
-    FROM ended
+    FROM changed
     WHERE
-        membership.shop_id = :shop_id
-        AND membership.customer_id = ended.customer_id
+        changed.is_known
+        AND membership.shop_id = :shop_id
+        AND membership.customer_id = changed.customer_id
         AND membership.exited_at IS NULL
     RETURNING membership.customer_id, membership.segment, membership.exited_at
 ),
@@ -97,20 +105,21 @@ opened AS (
     )
     SELECT
         :shop_id,
-        present.customer_id,
-        present.segment,
+        changed.customer_id,
+        changed.segment,
         CASE WHEN NOT :is_baseline THEN closed.segment END,
         coalesce(closed.exited_at, :now),
         :cause,
         :run_id,
-        present.rfm_run_id,
-        present.r_score,
-        present.f_score,
-        present.m_score
-    FROM present
-    LEFT JOIN known ON present.customer_id = known.customer_id
-    LEFT JOIN closed ON present.customer_id = closed.customer_id
-    WHERE known.customer_id IS NULL OR closed.customer_id IS NOT NULL
+        changed.rfm_run_id,
+        changed.r_score,
+        changed.f_score,
+        changed.m_score
+    FROM changed
+    LEFT JOIN closed ON changed.customer_id = closed.customer_id
+    WHERE
+        NOT changed.is_gone
+        AND (NOT changed.is_known OR closed.customer_id IS NOT NULL)
     RETURNING 1
 )
 
