@@ -7,6 +7,7 @@ from typing import Final
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from activation.provider.resend import ResendProvider
 from core.clock import Clock, SystemClock
@@ -15,7 +16,7 @@ from core.settings import Settings, load_settings
 from webapp.assets import STATIC, CachedStaticFiles, read_assets
 from webapp.errors import install_error_handlers
 from webapp.middleware import RequestContext
-from webapp.receiver import WebhookReceiver
+from webapp.receiver import COMMITS_AT_ONCE, WebhookReceiver, is_webhook
 from webapp.routes import data_docs, health, login, overview, unsubscribe, webhooks
 from webapp.services import Services
 
@@ -26,6 +27,22 @@ THREADS: Final = 2 * POOL_SIZE
 _log = logging.getLogger(__name__)
 
 
+class _Application(FastAPI):
+    """Webhooks of Shopify are taken before anything else: the framework's own layers took as long
+    as reading the body.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if is_webhook(scope):
+            scope["app"] = self
+            await self.state.receiver(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    def take_webhooks(self) -> None:
+        self.state.receiver = WebhookReceiver(super().__call__)
+
+
 def create_app(settings: Settings | None = None, *, clock: Clock | None = None) -> FastAPI:
     """The web application of one process.
 
@@ -33,7 +50,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
     No connection is opened before the first request.
     """
     services = _services(settings or load_settings(), clock or SystemClock())
-    app = FastAPI(
+    app = _Application(
         title="EcomCRM",
         lifespan=_lifespan,
         docs_url=None,
@@ -42,7 +59,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
     )
     app.state.services = services
     app.add_middleware(RequestContext, is_https=services.is_https)
-    app.add_middleware(WebhookReceiver)
+    app.take_webhooks()
     install_error_handlers(app)
     for module in (health, webhooks, unsubscribe, login, overview, data_docs):
         app.include_router(module.router)
@@ -56,10 +73,18 @@ def _services(settings: Settings, clock: Clock) -> Services:
         pool_size=POOL_SIZE,
         application_name="ecomcrm web",
     )
+    webhooks = make_engine(
+        settings.database_url.get_secret_value(),
+        pool_size=COMMITS_AT_ONCE,
+        application_name="ecomcrm webhooks",
+        is_pinged=False,  # a round trip to the database per group
+    )
     return Services(
         settings=settings,
         engine=engine,
         session_factory=make_session_factory(engine),
+        webhook_engine=webhooks,
+        webhook_sessions=make_session_factory(webhooks),
         clock=clock,
         provider=ResendProvider.from_settings(settings),
         assets=read_assets(),
@@ -75,5 +100,4 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        services.provider.close()
-        services.engine.dispose()
+        services.close()

@@ -17,9 +17,17 @@ class Services:
     settings: Settings
     engine: Engine
     session_factory: SessionFactory
+    webhook_engine: Engine
+    webhook_sessions: SessionFactory
+    """For the receiver of webhooks alone: pages never wait for its connections."""
     clock: Clock
     provider: ResendProvider
     assets: Assets
+
+    def close(self) -> None:
+        self.provider.close()
+        self.engine.dispose()
+        self.webhook_engine.dispose()
 
     @property
     def is_https(self) -> bool:

@@ -30,7 +30,7 @@ CONSENT_UNKNOWN: Final = "consent unknown"
 HINT: Final = "a body that does not name its shop"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Incoming:
     """One signed body with what its headers say."""
 

@@ -40,10 +40,14 @@ _BOUND: Final = {
 
 
 def take_webhooks() -> str:
-    """The statement that makes the function, without comments."""
-    lines = (FOLDER / "take_webhooks.plpgsql").read_text().splitlines()
+    """The statements that make the function and the one it calls, without comments."""
+    return _made("analyze_grown_tables") + ";\n\n" + _made("take_webhooks") + "\n"
+
+
+def _made(name: str) -> str:
+    lines = (FOLDER / f"{name}.plpgsql").read_text().splitlines()
     template = "\n".join(line for line in lines if not line.lstrip().startswith("--"))
-    return _INCLUDE.sub(lambda found: _indented(_included(found[2]), found[1]), template) + "\n"
+    return _INCLUDE.sub(lambda found: _indented(_included(found[2]), found[1]), template)
 
 
 def _included(name: str) -> str:

@@ -16,12 +16,11 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from core.database import session_scope
 from core.errors import PermanentError
 from core.ingestion.apply import EXCLUSIVE_TOPICS, Incoming
+from core.ingestion.calls import Group, Outcome
 from core.ingestion.taking import (
     LOCKED,
     STORED_MEANWHILE,
     BusyError,
-    Group,
-    Outcome,
     StoredMeanwhileError,
     refused,
     sqlstate,

@@ -20,10 +20,11 @@ from core.database import SessionFactory, session_scope
 from core.errors import PermanentError
 from core.ingestion import keys
 from core.ingestion.apply import Incoming
+from core.ingestion.calls import Group, Outcome
 from core.ingestion.groups import AGAIN, Received, receive_group
 from core.ingestion.keys import KnownShop
 from core.ingestion.statements import statement
-from core.ingestion.taking import BusyError, Group, Outcome, refused, take
+from core.ingestion.taking import BusyError, refused, take
 from core.models import InboxMessage, Shop
 from core.models.enums import InboxState
 from core.settings import Settings

@@ -124,7 +124,7 @@ def door(app: FastAPI, shop: Shop) -> Iterator[Door]:
     door = Door(app)
     with door.runner:
         yield door
-    app.state.services.engine.dispose()
+    app.state.services.close()
 
 
 @pytest.fixture
@@ -157,11 +157,40 @@ def test_what_comes_at_one_time_is_committed_in_groups_and_answered_one_by_one(
 
     monkeypatch.setattr(module, "_take", count)
     broken = Sent(b"{", signed(b"{", webhook_id="broken"))
-    answers = door.send(*(told(number) for number in range(1, 101)), broken)
-    assert answers == [APPLIED] * 100 + [(200, {"state": "failed"})]
-    assert len(stored()) == 101
-    assert sum(sizes) == 101
+    answers = door.send(*(told(number) for number in range(1, 141)), broken)
+    assert answers == [APPLIED] * 140 + [(200, {"state": "failed"})]
+    assert len(stored()) == 141
+    assert sum(sizes) == 141
     assert max(sizes) == LARGEST_GROUP
+
+
+def test_senders_that_wait_for_their_answers_settle_in_two_groups_of_one_size() -> None:
+    """Groups of 29 and 3 took turns for ever: neither side worked while the other did."""
+    waiting, before = 3, 29
+    for _ in range(4):
+        size = module._size(waiting, before=before)
+        waiting, before = waiting - size + before, size  # those answered send again
+    assert (size, waiting) == (16, 16)
+    assert module._size(1, before=0) == 1
+    assert module._size(1000, before=0) == LARGEST_GROUP
+
+
+@pytest.mark.requirement("SHOP-04")
+def test_a_connection_that_was_cut_costs_nobody_an_answer(
+    door: Door, stored: Stored, session_factory: SessionFactory
+) -> None:
+    """The receiver's connections are not asked whether they live: a round trip per group."""
+    assert door.send(told(1)) == [APPLIED]
+    with session_scope(session_factory) as session:
+        cut = session.execute(
+            text(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE application_name = 'ecomcrm webhooks' AND datname = current_database()"
+            )
+        )
+        assert cut.scalars().all() == [True]
+    assert door.send(told(2)) == [APPLIED]
+    assert stored() == [("w1", "applied"), ("w2", "applied")]
 
 
 @pytest.mark.requirement("SHOP-05")
@@ -177,7 +206,7 @@ def test_one_delivery_at_two_processes_at_once_is_one(
         return await asyncio.gather(*one, *backwards, *(door.take(each) for each in sent))
 
     answers = door.runner.run(both())
-    other.app.state.services.engine.dispose()
+    other.app.state.services.close()
     assert {answer[0] for answer in answers if answer} == {200}
     assert len(answers) == 120
     assert stored() == sorted((f"w{number}", "applied") for number in range(1, 41))
@@ -275,12 +304,12 @@ def test_while_the_database_is_down_shopify_is_asked_to_come_again(
 ) -> None:
     services = door.app.state.services
     down = make_session_factory(make_engine(CLOSED_PORT))
-    door.app.state.services = replace(services, session_factory=down)
+    door.app.state.services = replace(services, session_factory=down, webhook_sessions=down)
     assert door.send(told(1), told(2)) == [AGAIN] * 2  # the shop is not known yet
     door.app.state.services = services
     door.now += RELOAD_SECONDS
     assert door.send(told(3)) == [APPLIED]
-    door.app.state.services = replace(services, session_factory=down)
+    door.app.state.services = replace(services, session_factory=down, webhook_sessions=down)
     assert door.send(told(1), told(2)) == [AGAIN] * 2  # nothing can be stored
     door.app.state.services = services
     assert door.send(told(1), told(2)) == [APPLIED] * 2

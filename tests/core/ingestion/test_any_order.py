@@ -18,8 +18,8 @@ from core.clock import MovableClock
 from core.database import SessionFactory, make_session_factory, session_scope
 from core.ingestion import inbox, keys, statistics
 from core.ingestion.apply import Incoming
+from core.ingestion.calls import Group
 from core.ingestion.groups import receive_group
-from core.ingestion.taking import Group
 from core.models import Shop
 from core.models.enums import InboxState
 from core.settings import Settings

@@ -12,12 +12,12 @@ from sqlalchemy import insert, text
 
 from core.clock import MovableClock
 from core.database import SessionFactory, session_scope
-from core.ingestion import inbox, keys, taking
+from core.ingestion import calls, inbox, keys
 from core.ingestion.apply import Incoming
+from core.ingestion.calls import Group
 from core.ingestion.groups import receive_group
 from core.ingestion.refresh import RefreshReport, refresh_due, request
 from core.ingestion.screen import ErasureHasher
-from core.ingestion.taking import Group
 from core.models import Shop, Suppression
 from core.models.enums import ObjectType, SuppressionReason
 from core.settings import Settings
@@ -47,9 +47,9 @@ Deliver = Callable[[Told], None]
 @pytest.fixture(autouse=True)
 def _forgetful() -> Iterator[None]:
     """Which shops have erased people a process learns as it goes; each test begins anew."""
-    taking._erasing.clear()
+    calls.erasing.clear()
     yield
-    taking._erasing.clear()
+    calls.erasing.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -5,14 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from core.clock import MovableClock
-from core.database import SessionFactory, session_scope
+from core.database import SessionFactory, make_engine, make_session_factory, session_scope
 from core.ingestion import groups, inbox, keys, taking
 from core.ingestion.apply import Incoming
+from core.ingestion.calls import Group
 from core.ingestion.groups import Received, receive_group
-from core.ingestion.taking import Group
 from core.models import Shop
 from core.models.enums import InboxState
 from core.settings import Settings
@@ -23,6 +23,21 @@ Take = Callable[..., list[Received]]
 APPLIED = Received(200, InboxState.APPLIED)
 ALTER = "ALTER TABLE raw_shopify.orders"
 STATES = "SELECT webhook_id, state FROM raw_shopify.webhook_inbox ORDER BY 1"
+GROWN_CUSTOMERS = """
+    INSERT INTO raw_shopify.customers (shop_id, customer_id, created_at, updated_at)
+    SELECT shop_id, n, created_at, updated_at
+    FROM raw_shopify.customers, generate_series(1001, 7000) AS n WHERE customer_id = 1
+"""
+GROWN_ORDERS = """
+    INSERT INTO raw_shopify.orders (
+        shop_id, order_id, name, customer_id, created_at, updated_at, processed_at, is_test,
+        currency, current_total, original_total, refunded_total
+    )
+    SELECT
+        shop_id, n, name, n, created_at, updated_at, processed_at, is_test,
+        currency, current_total, original_total, refunded_total
+    FROM raw_shopify.orders, generate_series(1001, 7000) AS n WHERE order_id = 1
+"""
 COUNTS = "SELECT customer_id, order_count FROM raw_shopify.customer_statistics ORDER BY 1"
 
 
@@ -200,3 +215,47 @@ def test_failed_webhooks_are_tried_again_when_a_person_says_so(
     with session_scope(session_factory) as session:
         assert inbox.retry_failed(session, 1) == 2
     assert rows("SELECT count(*) FROM raw_shopify.webhook_inbox WHERE state = 'failed'") == [(2,)]
+
+
+@pytest.mark.requirement("SHOP-04")
+def test_plans_made_while_a_shop_was_empty_are_not_kept_when_it_has_grown(
+    session_factory: SessionFactory, settings: Settings, clock: MovableClock, shop: Shop
+) -> None:
+    """A kept plan took an index that begins with the shop for a key, and read every customer of the
+    shop for each webhook: a shop that began with webhooks stayed at a third of the speed.
+    """
+    with session_scope(session_factory) as session:
+        known = keys.load(session, DOMAIN, settings.secret_key)
+    assert known is not None
+    engine = make_engine(settings.database_url.get_secret_value())
+    group = Group(make_session_factory(engine), known, settings, clock)
+
+    def take(*numbers: int) -> None:
+        letters = [
+            Incoming(known, "orders/create", f"w{number}", encode(order_body(number, number)))
+            for number in numbers
+        ]
+        assert receive_group(group, letters) == [APPLIED] * len(letters)
+
+    for number in range(1, 8):
+        take(number)
+    with session_scope(session_factory) as session:
+        session.execute(text(GROWN_CUSTOMERS))
+        session.execute(text(GROWN_ORDERS))
+    before = _rows_read(engine)
+    take(*range(101, 117))
+    assert _rows_read(engine) - before < 1000  # without: 96,433
+    engine.dispose()
+
+
+def _rows_read(engine: Engine) -> int:
+    """By its one connection, with indexes of the shop's data, so far."""
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_stat_force_next_flush()"))
+        connection.commit()
+        return connection.execute(
+            text(
+                "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes"
+                " WHERE schemaname = 'raw_shopify'"
+            )
+        ).scalar_one()
