@@ -97,7 +97,7 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """One type of line: its main table, and how a line of it is read whatever its spelling."""
+    """One type of line: its main table, and how a line of it is read by type."""
 
     name: str
     table: Table

@@ -102,26 +102,26 @@ class Plain:
         """COPY's text of each table and how many rows are in it; the lines that are left, with
         their numbers; and how many lines there are.
         """
-        if found := self._at_once(text, first_number):
-            return found, [], sum(count for _, count in found[: self.roots])
-        lines = lines_of(text)
-        return *self._in_pieces(lines, first_number), len(lines)
+        count = text.count(b"\n") + (not text.endswith(b"\n"))
+        if found := self._at_once(text, first_number, count):
+            return found, [], count
+        return *self._in_pieces(lines_of(text), first_number), count
 
-    def _at_once(
-        self, text: bytes, first_number: int, count: int | None = None
-    ) -> list[Found] | None:
+    def _at_once(self, text: bytes, first_number: int, count: int) -> list[Found] | None:
         try:
             lines = self.decode(text)
         except ValueError:  # also of what is no UTF-8
             return None
-        if count not in (None, len(lines)):
+        if (
+            len(lines) != count
+        ):  # the decoder passes over an empty line, and reads two objects in one
             return None
         found = []
         for table in self.tables:
             if (rows := table.text(lines, first_number)) is None:
                 return None
             found.append(rows)
-        is_whole = sum(number for _, number in found[: self.roots]) == len(lines)
+        is_whole = sum(number for _, number in found[: self.roots]) == count
         return found if is_whole else None
 
     def _in_pieces(
@@ -147,5 +147,4 @@ class Plain:
 
 
 def lines_of(text: bytes) -> list[bytes]:
-    """An empty line is none; the decoder passes over it, too."""
-    return [line for line in text.split(b"\n") if line.strip(b" \t\r")]
+    return text.removesuffix(b"\n").split(b"\n")

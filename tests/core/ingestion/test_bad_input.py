@@ -93,7 +93,10 @@ BROKEN_ORDERS: list[Any] = [
     child(11, 1) | {"__parentId": "gid://shopify/Customer/11"},
     '{"id":"gid:\\/\\/shopify\\/Order\\/1"',
     '{"id":"gid:\\/\\/shopify\\/Order\\/1","name":"\\ud800"}',
+    "",
+    " ",
     "\x0b",
+    bulk_line(order_node(1)).rstrip() + b" " + bulk_line(order_node(2)),
     "null",
     "[]",
     "{}",
@@ -118,15 +121,6 @@ def test_a_broken_line_is_kept_with_its_number_and_fails_no_other(
     assert reason
     assert rows("SELECT order_id FROM raw_shopify.orders") == [(11,)]
     assert rows("SELECT line_id FROM raw_shopify.order_lines") == [(111,)]
-
-
-def test_an_empty_line_is_none(session_factory: SessionFactory, shop: Shop, rows: Rows) -> None:
-    """Shopify announces objects: a line without any was never one of those it counts."""
-    for broken in ([], [bulk_line(order_node(0))]):
-        lines = ["", order_node(11, 5), " ", *broken, child(11, 111), ""]
-        loaded = load(session_factory, shop.shop_id, lines)
-        assert [number for number, _, _ in loaded.rejected] == [2] * len(broken)
-        assert (loaded.counts.orders, loaded.counts.order_lines) == (1, 1)
 
 
 @pytest.mark.requirement("SHOP-02")
