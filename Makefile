@@ -42,8 +42,8 @@ test: $(DEV) $(FRONTEND) manifest ## Install what tests need, then lint, types, 
 	@scripts/install-pooler
 	@scripts/check
 
-bench: $(DEV) $(FRONTEND) manifest ## Run benchmarks, one JSON line each (ONLY=name,name).
-	@exec $(BIN)/python -m benchmarks $(if $(ONLY),--only '$(ONLY)')
+bench: $(DEV) $(FRONTEND) manifest ## Run benchmarks, one JSON line each (ONLY=name,name; some take DATA=file).
+	@exec $(BIN)/python -m benchmarks $(if $(ONLY),--only '$(ONLY)') $(if $(DATA),--data '$(DATA)')
 
 check: test ## The same as test.
 
