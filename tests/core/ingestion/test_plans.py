@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
@@ -47,7 +48,7 @@ def _staged_rows_are(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(plans, "MANY", 0 if request.param == "many" else 10**6)
 
 
-def nodes(object_type: ObjectType, **changes: object) -> list[Json]:
+def nodes(object_type: ObjectType, **changes: Any) -> list[Json]:
     numbers = range(1, OBJECTS + 1)
     if object_type is ObjectType.CUSTOMER:
         return [customer_node(number, **changes) for number in numbers]
