@@ -20,7 +20,6 @@ class Troubles:
 
     sync_error: str | None = None
     is_stale: bool = False
-    held_reason: str | None = None
     inbox_failed: int = 0
     messages_unknown: int = 0
     paused_reason: str | None = None
@@ -29,7 +28,7 @@ class Troubles:
 def alerts_for(shop: Shop, troubles: Troubles) -> tuple[Alert, ...]:
     found = (
         _removed(shop) or _sync(troubles),
-        _held(troubles),
+        _held(shop),
         _paused(troubles),
         _unknown(troubles),
         _inbox(troubles),
@@ -71,14 +70,17 @@ def _sync(troubles: Troubles) -> Alert | None:
     return None
 
 
-def _held(troubles: Troubles) -> Alert | None:
-    if troubles.held_reason is None:
+def _held(shop: Shop) -> Alert | None:
+    if shop.segments_held_at is None:
         return None
+    reason = _sentence(shop.segments_held_reason or "No reason was recorded.")
     return Alert(
         level="warning",
-        title="New scores are held back",
-        text=f"{_sentence(troubles.held_reason)} Nobody changed segment and no mail left because "
-        "of it; the scores before are still in force. Check the data in Shopify, then sync again.",
+        title="Segments are held back",
+        text=f"{reason} Nobody changes segment and no mail leaves because of it. Check the data in "
+        "Shopify, then sync again; or accept it, if it is right.",
+        url=f"/held?shop={shop.shop_id}",
+        action="Look at it and decide",
     )
 
 

@@ -90,11 +90,16 @@ class Freshness:
 
 @dataclass(frozen=True, kw_only=True)
 class Alert:
-    """`level`: error, warning or info. What happened; what is safe and what to do."""
+    """`level`: error, warning or info. What happened; what is safe and what to do.
+
+    `url` and `action`: where it can be done, and what the link says.
+    """
 
     level: str
     title: str
     text: str
+    url: str | None = None
+    action: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +205,22 @@ class OverviewPage(Template):
     status: StatusPart
     figures: FiguresPart
     messages: MessagesPart
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldPage(Template):
+    """What the data gate holds; `reason` None: nothing. `seen` tells one hold from another."""
+
+    template: ClassVar[str] = "held.html"
+    title: str = "Segments held back"
+    email: str
+    csrf_token: str
+    shop_id: int
+    shop_name: str
+    reason: str | None
+    since: Moment | None
+    seen: str
+    may_accept: bool
 
 
 @dataclass(frozen=True, kw_only=True)

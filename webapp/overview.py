@@ -65,13 +65,10 @@ class View:
 def status_part(view: View) -> StatusPart:
     syncs = view.rows("last_syncs", limit=RECENT_SYNCS)
     troubles = view.row("troubles", since=view.now - PERIOD, real_now=view.real_now)
-    runs = view.rows("last_rfm_runs")
-    held = runs[0] if runs and runs[0]["state"] == GateState.HELD else None
     freshness = _freshness(view, syncs, troubles["synced_at"])
     known = Troubles(
         sync_error=syncs[0]["error"] or "" if freshness.face == "failed" else None,
         is_stale=freshness.face != "failed" and _is_stale(view, syncs, troubles["synced_at"]),
-        held_reason=held["held_reason"] or "" if held else None,
         inbox_failed=troubles["inbox_failed"],
         messages_unknown=troubles["messages_unknown"],
         paused_reason=troubles["paused_reason"],

@@ -209,7 +209,7 @@ def wait_until_blocked(world: World, name: str) -> None:
     )
     for _ in range(1000):
         with session_scope(world.factory) as session:
-            waiting = session.execute(blocked, {"name": name}).scalar_one()
+            waiting: int = session.execute(blocked, {"name": name}).scalar_one()
         if waiting:
             return
         time.sleep(0.01)

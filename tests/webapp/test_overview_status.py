@@ -9,7 +9,6 @@ from core.models import (
 )
 from core.models.enums import (
     EnrollmentState,
-    GateState,
     InboxState,
     MessageState,
     SkipReason,
@@ -17,7 +16,7 @@ from core.models.enums import (
     SyncState,
 )
 from core.scopes import NEEDED
-from tests.webapp.builders import add_flow, add_message, add_rfm_run, add_sync, status, titles
+from tests.webapp.builders import add_flow, add_message, add_sync, status, titles
 from webapp.overview import View
 
 
@@ -71,12 +70,14 @@ def test_lines_that_could_not_be_read_are_counted(view: View) -> None:
     assert status(view).syncs[0].rejected == "2 lines could not be read"
 
 
-def test_scores_held_back_alert_until_a_later_run_is_accepted(view: View) -> None:
-    add_rfm_run(view, "1", GateState.ACCEPTED, timedelta(hours=3))
-    add_rfm_run(view, "2", GateState.HELD, timedelta(hours=2))
-    assert titles(view) == ["New scores are held back"]
-    assert status(view).alerts[0].text.startswith("Orders fell by 24 %. Nobody")
-    add_rfm_run(view, "3", GateState.ACCEPTED, timedelta(hours=1))
+def test_segments_held_back_alert_until_they_are_released(view: View) -> None:
+    view.shop.segments_held_at = view.now - timedelta(hours=2)
+    view.shop.segments_held_reason = "Orders fell by 24 %."
+    assert titles(view) == ["Segments are held back"]
+    [alert] = status(view).alerts
+    assert alert.text.startswith("Orders fell by 24 %. Nobody")
+    assert alert.url == f"/held?shop={view.shop.shop_id}"
+    view.shop.segments_held_at = None
     assert titles(view) == []
 
 

@@ -15,6 +15,7 @@ from webapp.contexts import (
     Figure,
     FiguresPart,
     Freshness,
+    HeldPage,
     LoginPage,
     MessageRow,
     MessagesPart,
@@ -37,7 +38,8 @@ WHEN = Moment(relative="3 min ago", absolute="20 Nov 2026, 12:00:00 GMT", iso="2
 STATUS = StatusPart(
     freshness=Freshness(face="idle", text="Synced 3 min ago", moment=WHEN),
     alerts=tuple(
-        Alert(level=level, title=MARK, text=MARK) for level in ("error", "warning", "info")
+        Alert(level=level, title=MARK, text=MARK, url=url, action=MARK)
+        for level, url in (("error", None), ("warning", f"/held?{MARK}"), ("info", None))
     ),
     flow=WelcomeFlow(
         is_known=True,
@@ -127,6 +129,17 @@ UNSUBSCRIBE = UnsubscribePage(
     undo_action="/unsubscribe/t/undo",
 )
 
+HELD = HeldPage(
+    email=MARK,
+    csrf_token=MARK,
+    shop_id=1,
+    shop_name=MARK,
+    reason=MARK,
+    since=WHEN,
+    seen="2026-11-20T12:00:00+00:00",
+    may_accept=True,
+)
+
 SAMPLES: tuple[Template, ...] = (
     ErrorPage(title=MARK, status=404, what=MARK, next=MARK, has_overview=True, request_id="0"),
     ErrorPage(title=MARK, status=404, what=MARK, next=MARK, has_overview=False, request_id="0"),
@@ -159,6 +172,9 @@ SAMPLES: tuple[Template, ...] = (
     OVERVIEW,
     replace(OVERVIEW, shops=OVERVIEW.shops[:1], is_sandbox=False),
     NoShopPage(email=MARK, csrf_token=MARK),
+    HELD,
+    replace(HELD, may_accept=False),
+    replace(HELD, reason=None, since=None),
 )
 VOID = {"meta", "link", "input", "br", "hr", "img"}
 
