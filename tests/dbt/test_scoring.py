@@ -4,6 +4,7 @@ Against buckets dealt out in plain Python; test_scoring_properties.py asks numpy
 """
 
 import random
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,6 +12,7 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import Connection, Engine, text
 
+from core.paths import PROJECT_ROOT
 from tests.dbt.oracle import NOT_SCORED, Person, scored
 from tests.dbt.shops import LAUNCH, add_people, add_shops, decide
 from tests.fixtures.marts import Marts
@@ -174,3 +176,31 @@ def test_a_run_computed_twice_is_appended_once(engine: Engine, marts: Marts) -> 
             text("SELECT DISTINCT computed_at, count(*) OVER () FROM marts.rfm_boundaries")
         ).all()
     assert rows == [(AS_OF, 12)]
+
+
+@pytest.mark.requirement("RFM-01")
+def test_scores_are_views_and_no_python_of_ours_scores_or_writes_a_mart(
+    engine: Engine, marts: Marts
+) -> None:
+    with engine.begin() as connection:
+        kinds = connection.execute(
+            text(
+                "SELECT relname, relkind::text FROM pg_class"
+                " WHERE relnamespace = 'marts'::regnamespace AND relname IN"
+                " ('customer_rfm', 'customer_segments', 'customers')"
+            )
+        ).all()
+    assert {kind for _, kind in kinds} == {"v"}
+    assert len(kinds) == 3
+    scoring = re.compile(
+        r"\bntile\b|width_bucket|\bqcut\b|quantile|(insert into|update|delete from) marts\.",
+        re.IGNORECASE,
+    )
+    sources = [
+        path
+        for package in ("core", "activation", "orchestration", "webapp", "ops")
+        for path in (PROJECT_ROOT / package).rglob("*")
+        if path.suffix in (".py", ".sql", ".plpgsql")
+    ]
+    assert len(sources) > 100
+    assert [path.name for path in sources if scoring.search(path.read_text())] == []
