@@ -254,12 +254,12 @@ class _Run:
     def _touched(self, shop_id: int, clock: Clock) -> int:
         """Memberships and enrolment of customers whose orders changed, a chunk per transaction."""
         with session_scope(self._cycle.factory) as session:
-            finding = judge_touched(session, shop_id, now=clock.now(), gate=self._cycle.gate)
-        if finding is not None:
-            log.warning("shop %d: held: %s", shop_id, finding.reason)
+            judged = judge_touched(session, shop_id, now=clock.now(), gate=self._cycle.gate)
+        if judged.finding is not None:
+            log.warning("shop %d: held: %s", shop_id, judged.finding.reason)
             self._report.shops_held += 1
         moved = 0
-        while not self._is_over():
+        while moved < judged.may_apply and not self._is_over():
             done = self._touched_chunk(shop_id, clock.now())
             self._cycle.checkpoint("enrolled")
             moved += done.cleared
@@ -279,7 +279,7 @@ class _Run:
         """Once per run, everyone: an order may have been worked on just before an automation was
         switched on whose `switched_on_at` it meets.
         """
-        if shop_id in self._swept:
+        if shop_id in self._swept or ("touched", shop_id) in self._failed:
             return 0
         self._swept.add(shop_id)
         with session_scope(self._cycle.factory) as session:

@@ -98,9 +98,9 @@ def judge_orders(swing: Swing, *, gate: Gate = GATE) -> Finding | None:
         return None
     return Finding(
         GateCheck.ORDERS_SWING,
-        f"Orders that changed together would move {swing.moved:,} of {swing.members:,} customers "
-        f"to another segment ({_percent(swing.moved, swing.members)}; up to "
-        f"{gate.max_moved:.0%} at once is normal).",
+        f"Orders since the last full run would move {swing.moved:,} of {swing.members:,} "
+        f"customers to another segment ({_percent(swing.moved, swing.members)}; up to "
+        f"{gate.max_moved:.0%} between two runs is normal).",
     )
 
 

@@ -7,8 +7,9 @@ Orders usually change a few at a time. Where so many changed together that a goo
 would move, it may be the data: they stay marked, and the next full run or a person decides.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -18,7 +19,9 @@ from activation.gate import GATE, Finding, Gate, judge_orders
 from activation.holds import hold, lock_shop, read_hold, read_swing
 from activation.memberships import MembershipReport, apply_membership_changes
 from activation.scoring import last_accepted
-from core.models.enums import MembershipCause
+from core.models.enums import MembershipCause, Segment
+
+_UNLIMITED: Final = 2**31
 
 READ_TOUCHED = text("""
 -- Returns customers whose statistics changed since memberships were applied, oldest change first.
@@ -40,6 +43,35 @@ FROM (
     WHERE shop_id = :shop_id AND touched_at IS NOT NULL
     LIMIT :limit
 ) AS waiting
+""")
+
+COUNT_MOVED = text("""
+-- Returns how many customers orders have moved since the last full run was accepted, or since a
+-- person last accepted something, counting no further than :limit. Changes nothing.
+-- Indexes ix_segment_memberships__entered, ix_rfm_runs__decided, ix_audit_entries__acted.
+SELECT count(*)
+FROM (
+    SELECT 1
+    FROM crm.segment_memberships AS memberships
+    WHERE
+        memberships.shop_id = :shop_id
+        AND memberships.segment = ANY(CAST(:segments AS text []))
+        AND memberships.entered_at > greatest(
+            (
+                SELECT max(rfm_runs.decided_at)
+                FROM crm.rfm_runs
+                WHERE rfm_runs.shop_id = :shop_id AND rfm_runs.state = 'accepted'
+            ),
+            (
+                SELECT max(audit_entries.acted_at)
+                FROM crm.audit_entries
+                WHERE audit_entries.shop_id = :shop_id
+            )
+        )
+        AND memberships.cause = 'order'
+        AND memberships.previous_segment IS NOT NULL
+    LIMIT :limit
+) AS moved
 """)
 
 CLEAR_TOUCHED = text("""
@@ -84,32 +116,41 @@ class TouchedReport:
     enrolled: EnrolmentReport = field(default_factory=EnrolmentReport)
 
 
-def judge_touched(
-    session: Session, shop_id: int, *, now: datetime, gate: Gate = GATE
-) -> Finding | None:
-    """Hold the shop if the orders that wait would move too many of its customers at once.
+@dataclass(frozen=True)
+class Judged:
+    """So many may be applied before it is asked again; with a `finding`, the shop is held now."""
 
-    Looked at before the first of them is applied: afterwards a part has moved already. Counting
-    them costs a look into an index; only where they are many, what they would do is computed.
+    may_apply: int
+    finding: Finding | None = None
+
+
+def judge_touched(session: Session, shop_id: int, *, now: datetime, gate: Gate = GATE) -> Judged:
+    """Hold the shop if the orders that wait would move too many of its customers.
+
+    Looked at before the first of them is applied: afterwards a part has moved already. What orders
+    have moved since the last full run counts too, or a batch that is applied while it is still
+    being written would never be large. Counting costs looks into indexes; only where they are many,
+    what they would do is computed.
     """
-    if not gate.is_on:
-        return None
     figures = last_accepted(session, shop_id)
-    if figures is None or figures.customers < gate.min_customers_for_swing:
-        return None
+    if not gate.is_on or figures is None or figures.customers < gate.min_customers_for_swing:
+        return Judged(_UNLIMITED)
     many = int(figures.customers * gate.max_moved)
-    waiting: int = session.execute(
-        COUNT_TOUCHED, {"shop_id": shop_id, "limit": many + 1}
-    ).scalar_one()
-    if waiting <= many:
-        return None
+    limited = {"shop_id": shop_id, "limit": many + 1}
+    waiting: int = session.execute(COUNT_TOUCHED, limited).scalar_one()
+    if not waiting:
+        return Judged(0)
+    moved: int = session.execute(COUNT_MOVED, {**limited, "segments": list(Segment)}).scalar_one()
+    if waiting + moved <= many:
+        return Judged(waiting)
     lock_shop(session, shop_id)
     if read_hold(session, shop_id) is not None:
-        return None
-    finding = judge_orders(read_swing(session, shop_id), gate=gate)
+        return Judged(waiting)
+    swing = read_swing(session, shop_id)
+    finding = judge_orders(replace(swing, moved=swing.moved + moved), gate=gate)
     if finding is not None:
         hold(session, shop_id, finding, now=now, rfm_run_id=None)
-    return finding
+    return Judged(waiting, finding)
 
 
 def apply_touched(
