@@ -17,8 +17,7 @@ from core.models import RfmRun, Shop
 from core.models.enums import GateState, MembershipCause
 
 READ_FIGURES = text("""
--- Returns the shop's counts and when this run's boundaries were computed (NULL: it has none).
--- Changes nothing. Scans the shop's customers and orders.
+-- Returns the shop's counts. Changes nothing. Scans the shop's customers and orders.
 SELECT
     (
         SELECT count(*)
@@ -34,12 +33,14 @@ SELECT
         SELECT count(*)
         FROM raw_shopify.orders
         WHERE orders.shop_id = :shop_id AND orders.is_counted
-    ) AS orders,
-    (
-        SELECT max(boundaries.computed_at)
-        FROM marts.rfm_boundaries AS boundaries
-        WHERE boundaries.shop_id = :shop_id AND boundaries.rfm_run_id = :rfm_run_id
-    ) AS computed_at
+    ) AS orders
+""")
+
+READ_COMPUTED = text("""
+-- Returns when a run's boundaries were computed; NULL: it has none. Changes nothing. Primary key.
+SELECT max(computed_at)
+FROM marts.rfm_boundaries
+WHERE shop_id = :shop_id AND rfm_run_id = :rfm_run_id
 """)
 
 
@@ -128,8 +129,10 @@ def _decide(
     gate: Gate,
 ) -> RfmRun:
     """The new row: accepted unless the gate finds something; then the shop is held."""
-    row = session.execute(READ_FIGURES, {"shop_id": shop_id, "rfm_run_id": rfm_run_id}).one()
-    figures = Figures(customers=row.customers, buyers=row.buyers, orders=row.orders)
+    figures = read_figures(session, shop_id)
+    computed_at: datetime | None = session.execute(
+        READ_COMPUTED, {"shop_id": shop_id, "rfm_run_id": rfm_run_id}
+    ).scalar_one()
 
     def decided(finding: Finding | None, moved: int | None) -> RfmRun:
         run = RfmRun(
@@ -143,7 +146,7 @@ def _decide(
             buyer_count=figures.buyers,
             order_count=figures.orders,
             moved_count=moved,
-            computed_at=row.computed_at or now,
+            computed_at=computed_at or now,
             decided_at=now,
         )
         session.add(run)
@@ -173,6 +176,12 @@ def _decide(
             return accepted
         savepoint.rollback()
     return decided(finding, swing.moved)
+
+
+def read_figures(session: Session, shop_id: int) -> Figures:
+    """What is counted now; needs no marts."""
+    row = session.execute(READ_FIGURES, {"shop_id": shop_id}).one()
+    return Figures(customers=row.customers, buyers=row.buyers, orders=row.orders)
 
 
 def last_accepted(session: Session, shop_id: int) -> Figures | None:

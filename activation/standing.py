@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from activation.gate import GATE, Figures
-from activation.scoring import READ_FIGURES, last_accepted
+from activation.scoring import last_accepted, read_figures
 from core.models.enums import Segment
 
 READ_SEGMENTS = text("""
@@ -182,6 +182,4 @@ def count_currencies(session: Session, shop_id: int) -> Currencies:
 
 
 def read_falls(session: Session, shop_id: int) -> Falls:
-    row = session.execute(READ_FIGURES, {"shop_id": shop_id, "rfm_run_id": ""}).one()
-    now = Figures(customers=row.customers, buyers=row.buyers, orders=row.orders)
-    return Falls(now, last_accepted(session, shop_id))
+    return Falls(read_figures(session, shop_id), last_accepted(session, shop_id))

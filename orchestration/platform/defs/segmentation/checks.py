@@ -35,6 +35,13 @@ def _of_each(runtime: Runtime, look: Callable[[Session, Shop], T]) -> dict[str, 
         return {shop.domain: look(session, shop) for shop in installed_shops(session)}
 
 
+def _of_scored(runtime: Runtime, look: Callable[[Session, Shop], T]) -> dict[str, T]:
+    """Before anybody was scored there may be no marts to look into."""
+    with session_scope(runtime.factory) as session:
+        shops = [shop for shop in installed_shops(session) if shop.baseline_at is not None]
+        return {shop.domain: look(session, shop) for shop in shops}
+
+
 @dg.asset_check(
     asset=RAW_ORDERS,
     description="Neither orders that count nor customers fell by more than 2 % since the last "
@@ -88,7 +95,7 @@ def orders_are_in_the_shops_currency(runtime: Runtime) -> dg.AssetCheckResult:
     "them, and every order's customer is known.",
 )
 def keys_are_whole(runtime: Runtime) -> dg.AssetCheckResult:
-    found = _of_each(runtime, lambda session, shop: count_broken_keys(session, shop.shop_id))
+    found = _of_scored(runtime, lambda session, shop: count_broken_keys(session, shop.shop_id))
     names = sorted({name for counts in found.values() for name in counts})
     totals = {name: sum(counts[name] for counts in found.values()) for name in names}
     return dg.AssetCheckResult(
@@ -126,7 +133,7 @@ def no_segments_are_held(runtime: Runtime) -> dg.AssetCheckResult:
     "more) would change segment now. More means a hold, or orders that nobody works on.",
 )
 def segments_do_not_swing(runtime: Runtime) -> dg.AssetCheckResult:
-    swings = _of_each(runtime, lambda session, shop: read_swing(session, shop.shop_id))
+    swings = _of_scored(runtime, lambda session, shop: read_swing(session, shop.shop_id))
     wide = [
         domain
         for domain, swing in swings.items()
