@@ -37,6 +37,16 @@ _BOUND: Final = {
     "stored.customer_id = fresh.customer_id": "stored.customer_id = ANY(v_touched)",
     "stored.product_id = named.product_id": "stored.product_id = ANY(p_product_ids)",
 }
+# What only known orders can need looks for no other: most of a group's are new.
+_OF_KNOWN_ORDERS: Final = frozenset(
+    {
+        "touched_customers",
+        "contested_orders",
+        "update_orders",
+        "delete_gone_lines",
+        "delete_gone_refunds",
+    }
+)
 
 
 def take_webhooks() -> str:
@@ -53,6 +63,8 @@ def _made(name: str) -> str:
 def _included(name: str) -> str:
     sql = statement(name, **_RELATIONS).text
     for joined, bound in _BOUND.items():
+        if name in _OF_KNOWN_ORDERS:
+            bound = bound.replace("v_order_ids", "v_known_ids")  # noqa: PLW2901
         sql = sql.replace(joined, f"{joined} AND {bound}")
     return _PARAMETER.sub(lambda found: _PARAMETERS.get(found[1], f"p_{found[1]}"), sql)
 

@@ -13,5 +13,12 @@ WHERE NOT EXISTS (
     WHERE stored.shop_id = :shop_id
         AND stored.product_id = named.product_id
 )
+    AND (
+        SELECT asked.object_id
+        FROM raw_shopify.refresh_requests AS asked
+        WHERE asked.shop_id = :shop_id
+            AND asked.object_type = 'Product'
+            AND asked.object_id = named.product_id
+    ) IS NULL
 ORDER BY named.product_id
 ON CONFLICT (shop_id, object_type, object_id) DO NOTHING

@@ -86,7 +86,9 @@ DECLARE
     v_touched bigint [];
     v_asked bigint [];
     v_contested bigint [];
-    v_has_known boolean;
+    v_added bigint [];
+    v_known_ids bigint [];
+    v_has_merged boolean;
     v_count bigint;
 BEGIN
     is_done := false;
@@ -111,23 +113,33 @@ BEGIN
     FROM crm.shops AS shops WHERE shops.shop_id = p_shop_id;
     v_at := business_time;
     IF p_mode <> 'apply' THEN
-        seen := ARRAY(
-            SELECT inbox.webhook_id FROM raw_shopify.webhook_inbox AS inbox
-            WHERE inbox.shop_id = p_shop_id AND inbox.webhook_id = ANY(p_webhook_ids)
-        );
-        gone_orders := ARRAY(
-            SELECT gone.object_id FROM raw_shopify.deleted_objects AS gone
-            WHERE gone.shop_id = p_shop_id AND gone.object_type = 'Order'
-                AND gone.object_id = ANY(p_order_ids)
-        );
-        SELECT array_agg(merges.deleted_customer_id), array_agg(merges.kept_customer_id)
-        INTO merged_ids, kept_ids
-        FROM raw_shopify.customer_merges AS merges
-        WHERE merges.shop_id = p_shop_id AND merges.deleted_customer_id = ANY(p_customer_ids);
-        has_erased := EXISTS (
-            SELECT 1 FROM crm.suppressions AS gone
-            WHERE gone.shop_id = p_shop_id AND gone.reason = 'erased'
-        );
+        SELECT
+            ARRAY(
+                SELECT inbox.webhook_id FROM raw_shopify.webhook_inbox AS inbox
+                WHERE inbox.shop_id = p_shop_id AND inbox.webhook_id = ANY(p_webhook_ids)
+            ),
+            ARRAY(
+                SELECT gone.object_id FROM raw_shopify.deleted_objects AS gone
+                WHERE gone.shop_id = p_shop_id AND gone.object_type = 'Order'
+                    AND gone.object_id = ANY(p_order_ids)
+            ),
+            EXISTS (
+                SELECT 1 FROM raw_shopify.customer_merges AS merges
+                WHERE merges.shop_id = p_shop_id
+                    AND merges.deleted_customer_id = ANY(p_customer_ids)
+            ),
+            EXISTS (
+                SELECT 1 FROM crm.suppressions AS gone
+                WHERE gone.shop_id = p_shop_id AND gone.reason = 'erased'
+            )
+        INTO seen, gone_orders, v_has_merged, has_erased;
+        IF v_has_merged THEN
+            SELECT array_agg(merges.deleted_customer_id), array_agg(merges.kept_customer_id)
+            INTO merged_ids, kept_ids
+            FROM raw_shopify.customer_merges AS merges
+            WHERE merges.shop_id = p_shop_id
+                AND merges.deleted_customer_id = ANY(p_customer_ids);
+        END IF;
         IF has_erased THEN
             erased := ARRAY(
                 SELECT gone.email_normalized FROM crm.suppressions AS gone
@@ -232,29 +244,36 @@ BEGIN
             SELECT told FROM jsonb_populate_recordset(NULL::raw_shopify.refunds, p_refunds) AS told
         );
         v_order_ids := ARRAY(SELECT staged.order_id FROM unnest(v_orders) AS staged);
-        INSERT INTO raw_shopify.orders (
-            shop_id, order_id, name, customer_id, email, created_at, updated_at, processed_at,
-            cancelled_at, is_test, financial_status, source_name, checkout_token, discount_codes,
-            currency, current_total, original_total, refunded_total
+        WITH added AS (
+            INSERT INTO raw_shopify.orders (
+                shop_id, order_id, name, customer_id, email, created_at, updated_at, processed_at,
+                cancelled_at, is_test, financial_status, source_name, checkout_token, discount_codes,
+                currency, current_total, original_total, refunded_total
+            )
+            SELECT
+                p_shop_id, staged.order_id, staged.name, staged.customer_id, staged.email, staged.created_at,
+                staged.updated_at, staged.processed_at, staged.cancelled_at, staged.is_test,
+                staged.financial_status, staged.source_name, staged.checkout_token, staged.discount_codes,
+                staged.currency, staged.current_total, staged.original_total, staged.refunded_total
+            FROM unnest(v_orders) AS staged
+            ORDER BY staged.order_id
+            ON CONFLICT (shop_id, order_id) DO NOTHING
+            RETURNING order_id
         )
-        SELECT
-            p_shop_id, staged.order_id, staged.name, staged.customer_id, staged.email, staged.created_at,
-            staged.updated_at, staged.processed_at, staged.cancelled_at, staged.is_test,
-            staged.financial_status, staged.source_name, staged.checkout_token, staged.discount_codes,
-            staged.currency, staged.current_total, staged.original_total, staged.refunded_total
-        FROM unnest(v_orders) AS staged
-        ORDER BY staged.order_id
-        ON CONFLICT (shop_id, order_id) DO NOTHING;
-        GET DIAGNOSTICS v_count = ROW_COUNT;
-        v_has_known := v_count < cardinality(v_orders);
-        IF v_has_known THEN
+
+        SELECT array_agg(added.order_id) INTO v_added FROM added;
+        v_known_ids := ARRAY(
+            SELECT known.order_id FROM unnest(v_order_ids) AS known (order_id)
+            WHERE known.order_id <> ALL(coalesce(v_added, '{}'))
+        );
+        IF v_known_ids <> '{}' THEN
             SELECT array_agg(found.customer_id) INTO v_touched
             FROM (
                 WITH leaving AS (
                     SELECT stored.customer_id
                     FROM raw_shopify.orders AS stored
                     INNER JOIN unnest(v_orders) AS staged
-                        ON stored.order_id = staged.order_id AND stored.order_id = ANY(v_order_ids)
+                        ON stored.order_id = staged.order_id AND stored.order_id = ANY(v_known_ids)
                     WHERE stored.shop_id = p_shop_id
                         AND stored.updated_at <= staged.updated_at
                     ORDER BY stored.order_id
@@ -300,12 +319,12 @@ BEGIN
 
             SELECT count(*) FROM locked
         ) AS held (n);
-        IF v_has_known THEN
+        IF v_known_ids <> '{}' THEN
             v_contested := ARRAY(
                 SELECT stored.order_id
                 FROM raw_shopify.orders AS stored
                 INNER JOIN unnest(v_orders) AS staged
-                    ON stored.order_id = staged.order_id AND stored.order_id = ANY(v_order_ids)
+                    ON stored.order_id = staged.order_id AND stored.order_id = ANY(v_known_ids)
                 WHERE stored.shop_id = p_shop_id
                     AND stored.updated_at = staged.updated_at
                     AND stored.updated_at <= staged.updated_at AND (stored.name, stored.customer_id, stored.email, stored.created_at, stored.updated_at, stored.processed_at, stored.cancelled_at, stored.is_test, stored.financial_status, stored.source_name, stored.checkout_token, stored.discount_codes, stored.currency, stored.current_total, stored.original_total, stored.refunded_total) IS DISTINCT FROM (staged.name, staged.customer_id, staged.email, staged.created_at, staged.updated_at, staged.processed_at, staged.cancelled_at, staged.is_test, staged.financial_status, staged.source_name, staged.checkout_token, staged.discount_codes, staged.currency, staged.current_total, staged.original_total, staged.refunded_total)
@@ -330,16 +349,16 @@ BEGIN
                 loaded_at = clock_timestamp()
             FROM unnest(v_orders) AS staged
             WHERE stored.shop_id = p_shop_id
-                AND stored.order_id = staged.order_id AND stored.order_id = ANY(v_order_ids)
+                AND stored.order_id = staged.order_id AND stored.order_id = ANY(v_known_ids)
                 AND stored.updated_at <= staged.updated_at AND (stored.name, stored.customer_id, stored.email, stored.created_at, stored.updated_at, stored.processed_at, stored.cancelled_at, stored.is_test, stored.financial_status, stored.source_name, stored.checkout_token, stored.discount_codes, stored.currency, stored.current_total, stored.original_total, stored.refunded_total) IS DISTINCT FROM (staged.name, staged.customer_id, staged.email, staged.created_at, staged.updated_at, staged.processed_at, staged.cancelled_at, staged.is_test, staged.financial_status, staged.source_name, staged.checkout_token, staged.discount_codes, staged.currency, staged.current_total, staged.original_total, staged.refunded_total);
             DELETE FROM raw_shopify.order_lines AS gone
             USING unnest(v_orders) AS staged
             INNER JOIN raw_shopify.orders AS stored
                 ON stored.shop_id = p_shop_id
-                    AND stored.order_id = staged.order_id AND stored.order_id = ANY(v_order_ids)
+                    AND stored.order_id = staged.order_id AND stored.order_id = ANY(v_known_ids)
                     AND stored.updated_at = staged.updated_at
             WHERE gone.shop_id = p_shop_id
-                AND gone.order_id = staged.order_id AND gone.order_id = ANY(v_order_ids)
+                AND gone.order_id = staged.order_id AND gone.order_id = ANY(v_known_ids)
                 AND NOT EXISTS (
                     SELECT 1
                     FROM unnest(v_lines) AS staged_line
@@ -350,10 +369,10 @@ BEGIN
             USING unnest(v_orders) AS staged
             INNER JOIN raw_shopify.orders AS stored
                 ON stored.shop_id = p_shop_id
-                    AND stored.order_id = staged.order_id AND stored.order_id = ANY(v_order_ids)
+                    AND stored.order_id = staged.order_id AND stored.order_id = ANY(v_known_ids)
                     AND stored.updated_at = staged.updated_at
             WHERE gone.shop_id = p_shop_id
-                AND gone.order_id = staged.order_id AND gone.order_id = ANY(v_order_ids)
+                AND gone.order_id = staged.order_id AND gone.order_id = ANY(v_known_ids)
                 AND NOT EXISTS (
                     SELECT 1
                     FROM unnest(v_refunds) AS staged_refund
@@ -563,6 +582,13 @@ BEGIN
             WHERE stored.shop_id = p_shop_id
                 AND stored.product_id = named.product_id AND stored.product_id = ANY(p_product_ids)
         )
+            AND (
+                SELECT asked.object_id
+                FROM raw_shopify.refresh_requests AS asked
+                WHERE asked.shop_id = p_shop_id
+                    AND asked.object_type = 'Product'
+                    AND asked.object_id = named.product_id
+            ) IS NULL
         ORDER BY named.product_id
         ON CONFLICT (shop_id, object_type, object_id) DO NOTHING;
     END IF;
