@@ -66,7 +66,7 @@ GONE = (
         ("orders_mart_equals_raw", [MORE], False),
         ("orders_mart_equals_raw", ["UPDATE crm.shops SET currency = 'USD'"], False),
         (
-            "customers_marts_equal_raw",
+            "customers_mart_equals_raw",
             ["UPDATE raw_shopify.customers SET deleted_at = now()"],
             False,
         ),
@@ -105,7 +105,7 @@ def test_what_does_not_add_up_is_found(
     [
         ("orders_mart_equals_raw", "orders"),
         ("order_lines_mart_equals_raw", "order_lines"),
-        ("customers_marts_equal_raw", "customer_rfm"),
+        ("customers_mart_equals_raw", "customers"),
     ],
 )
 def test_a_mart_that_loses_or_doubles_rows_is_found(

@@ -1,4 +1,9 @@
-{{ config(materialized='table') }}
+{{
+    config(
+        materialized='table',
+        pre_hook="set local work_mem = '256MB'"
+    )
+}}
 
 -- A check is a claim that is true when all is well. Its measure counts what speaks against it, but
 -- for the sync's age in hours.
@@ -85,7 +90,7 @@ customer_measures as (
         shop_id,
         count(*) filter (where order_count > 0 and not is_scored) as unscored_buyers,
         count(*) filter (where consent_state is null) as unknown_consent
-    from {{ ref('int_customers_scored_by_boundaries') }}
+    from {{ ref('customers') }}
     group by shop_id
 
 ),

@@ -1,4 +1,9 @@
-{{ config(materialized='table') }}
+{{
+    config(
+        materialized='table',
+        pre_hook="set local work_mem = '256MB'"
+    )
+}}
 
 -- A cohort is fixed by the first order that counts, whatever its currency. Guests are in none.
 with customers as (
@@ -6,11 +11,11 @@ with customers as (
     select
         statistics.shop_id,
         statistics.customer_id,
-        date_trunc('month', statistics.first_order_at at time zone observed.time_zone)::date
+        date_trunc('month', statistics.first_order_at at time zone shops.time_zone)::date
             as cohort_month
     from {{ ref('stg_shopify__customer_statistics') }} as statistics
-    inner join {{ ref('int_shops_observed') }} as observed
-        on statistics.shop_id = observed.shop_id
+    inner join {{ ref('stg_crm__shops') }} as shops
+        on statistics.shop_id = shops.shop_id
     where statistics.order_count > 0
 
 ),

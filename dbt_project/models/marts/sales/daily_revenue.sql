@@ -1,4 +1,9 @@
-{{ config(materialized='table') }}
+{{
+    config(
+        materialized='table',
+        pre_hook="set local work_mem = '256MB'"
+    )
+}}
 
 -- Two steps, day and customer first: counting distinct customers of each day in one would sort all
 -- orders.
@@ -26,15 +31,14 @@ recognised as (
 
     select
         customer_days.*,
-        observed.currency,
         coalesce(
-            (statistics.first_order_at at time zone observed.time_zone)::date
+            (statistics.first_order_at at time zone shops.time_zone)::date
             = customer_days.order_date,
             false
         ) as is_new
     from customer_days
-    inner join {{ ref('int_shops_observed') }} as observed
-        on customer_days.shop_id = observed.shop_id
+    inner join {{ ref('stg_crm__shops') }} as shops
+        on customer_days.shop_id = shops.shop_id
     left join {{ ref('stg_shopify__customer_statistics') }} as statistics
         on
             customer_days.shop_id = statistics.shop_id
@@ -70,18 +74,18 @@ refunds as (
 
     select
         refunds.shop_id,
-        (refunds.processed_at at time zone observed.time_zone)::date as refund_date,
+        (refunds.processed_at at time zone shops.time_zone)::date as refund_date,
         sum(refunds.amount) as refunded_amount
     from {{ ref('stg_shopify__refunds') }} as refunds
     inner join {{ ref('stg_shopify__orders') }} as orders
         on
             refunds.shop_id = orders.shop_id
             and refunds.order_id = orders.order_id
-    inner join {{ ref('int_shops_observed') }} as observed
-        on refunds.shop_id = observed.shop_id
+    inner join {{ ref('stg_crm__shops') }} as shops
+        on refunds.shop_id = shops.shop_id
     where
         not orders.is_test
-        and refunds.currency = observed.currency
+        and refunds.currency = shops.currency
     group by
         refunds.shop_id,
         refund_date

@@ -1,7 +1,8 @@
-{{ config(meta={'dagster': {'ref': {'name': 'customers'}}}) }}
+{{ config(meta={'dagster': {'ref': {'name': 'data_health'}}}) }}
 
--- By shop, the three marts of customers hold everyone who is not deleted, once, and what they
--- spent.
+-- By shop, the mart of customers holds everyone who is not deleted, once, and what they spent.
+-- With the reports, not with the scores: nobody's segment should wait for it.
+-- depends_on: {{ ref('data_health') }}
 with raw_customers as (
 
     select
@@ -21,34 +22,16 @@ with raw_customers as (
 mart_customers as (
 
     select
-        'customers' as mart,
         shop_id,
         count(*) as customer_count,
         sum(total_spent) as total_spent
     from {{ ref('customers') }}
-    group by shop_id
-    union all
-    select
-        'customer_rfm' as mart,
-        shop_id,
-        count(*) as customer_count,
-        sum(total_spent) as total_spent
-    from {{ ref('customer_rfm') }}
-    group by shop_id
-    union all
-    select
-        'customer_segments' as mart,
-        shop_id,
-        count(*) as customer_count,
-        sum(total_spent) as total_spent
-    from {{ ref('customer_segments') }}
     group by shop_id
 
 )
 
 select
     coalesce(raw_customers.shop_id, mart_customers.shop_id) as shop_id,
-    mart_customers.mart,
     raw_customers.customer_count as raw_customer_count,
     mart_customers.customer_count as mart_customer_count
 from raw_customers
