@@ -3,7 +3,7 @@
 Of several states of one object in a group only the last is written, as in a pass in order of time.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -122,8 +122,8 @@ class Changes:
         self.named_ids |= other.named_ids
         if not other.is_plain:
             self.consents += other.consents
-            self.gone_customers |= other.gone_customers
-            self.gone_orders |= other.gone_orders
+            _keep_first(self.gone_customers, other.gone_customers)
+            _keep_first(self.gone_orders, other.gone_orders)
             self.gone_checkouts += other.gone_checkouts
             self.merges += other.merges
             self.privacy += other.privacy
@@ -234,6 +234,13 @@ class Changes:
             for (kind, number), reason in self.requests.items()
             if kind is not ObjectType.CUSTOMER or not is_customer(number)
         }
+
+
+def _keep_first(gone: dict[int, datetime | None], told: Mapping[int, datetime | None]) -> None:
+    """Of two deletions of one object the earlier one, as in two groups."""
+    for number, at in told.items():
+        known = gone.get(number)
+        gone[number] = min(known, at) if known and at else known or at
 
 
 def _agree(one: WebhookCustomer, other: WebhookCustomer) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from core.database import SessionFactory, make_engine, make_session_factory, ses
 from core.ingestion import groups, inbox, keys, taking
 from core.ingestion.apply import Incoming
 from core.ingestion.calls import Group
+from core.ingestion.changes import Changes
 from core.ingestion.groups import Received, receive_group
 from core.models import Shop
 from core.models.enums import InboxState
@@ -215,6 +217,17 @@ def test_failed_webhooks_are_tried_again_when_a_person_says_so(
     with session_scope(session_factory) as session:
         assert inbox.retry_failed(session, 1) == 2
     assert rows("SELECT count(*) FROM raw_shopify.webhook_inbox WHERE state = 'failed'") == [(2,)]
+
+
+@pytest.mark.requirement("SHOP-05")
+def test_of_two_deletions_in_one_group_the_earlier_one_counts() -> None:
+    """The later one of a group won, and the same two in two groups ended otherwise."""
+    early, late = datetime(2026, 11, 20, 12, tzinfo=UTC), datetime(2026, 11, 20, 13, tzinfo=UTC)
+    for first, second in ((early, late), (late, early), (None, early), (early, None)):
+        changes = Changes(gone_customers={5: first}, gone_orders={11: first})
+        changes.add(Changes(gone_customers={5: second}, gone_orders={11: second, 12: None}))
+        assert changes.gone_customers == {5: early}
+        assert changes.gone_orders == {11: early, 12: None}
 
 
 @pytest.mark.requirement("SHOP-04")
