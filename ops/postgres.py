@@ -37,7 +37,7 @@ _SERVER: Final = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "shared_buffers": "256MB",
-    "random_page_cost": "1.1",  # no disk that turns: 10,000 customers by key, not a walk through all
+    "random_page_cost": "1.1",  # no disk that turns: 10,000 customers are read by key
     "max_wal_size": "2GB",  # a first sync would otherwise force a checkpoint every few seconds
 }
 # Only for clusters that are thrown away: a crash of the machine loses them.

@@ -99,7 +99,7 @@ def test_a_removed_column_has_the_view_and_those_on_it_rebuilt(
     warehouse: Warehouse, changed_project: Changed
 ) -> None:
     project = changed_project(
-        {"stg_crm__rfm_runs.sql": ("    computed_at,\n    decided_at\n", "    decided_at\n")}
+        {"stg_crm__rfm_runs.sql": ("    computed_at,\n    decided_at,\n", "    decided_at,\n")}
     )
     warehouse.dbt("run", "--select", "stg_crm__rfm_runs+", project=project)
     assert "computed_at" not in definition(warehouse, "staging.stg_crm__rfm_runs")

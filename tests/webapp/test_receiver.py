@@ -152,10 +152,13 @@ def test_what_comes_at_one_time_is_committed_in_groups_and_answered_one_by_one(
     take = module._take
 
     def count(services: Any, letters: Any) -> Any:
+        while not sizes and len(lane.waiting) < 141 - len(letters):
+            time.sleep(0.01)  # until all have come
         sizes.append(len(letters))
         return take(services, letters)
 
     monkeypatch.setattr(module, "_take", count)
+    lane = door.receiver._lanes[1, False]
     broken = Sent(b"{", signed(b"{", webhook_id="broken"))
     answers = door.send(*(told(number) for number in range(1, 141)), broken)
     assert answers == [APPLIED] * 140 + [(200, {"state": "failed"})]
