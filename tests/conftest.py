@@ -24,18 +24,7 @@ from ops.postgres import throwaway_postgres
 
 pytest_plugins = ["tests.fixtures.marts", "tests.fixtures.pooler"]
 
-# Folders whose files take minutes go first: one at the end leaves a worker idle for two minutes.
-LONG_FIRST = ("e2e", "dbt")
-
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    def place(item: pytest.Item) -> int:
-        folder = item.path.parent.name
-        return LONG_FIRST.index(folder) if folder in LONG_FIRST else len(LONG_FIRST)
-
-    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

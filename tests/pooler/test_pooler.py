@@ -199,8 +199,7 @@ def in_groups(
         asyncio.run(post_all())
     finally:
         for app in apps:
-            app.state.services.provider.close()
-            app.state.services.engine.dispose()
+            app.state.services.close()
 
 
 TABLES = {
