@@ -4,7 +4,8 @@ from itertools import count
 
 import pytest
 from alembic import command
-from sqlalchemy import Engine, create_engine, inspect, text
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, inspect, text
 from sqlalchemy.engine import make_url
 
 from core.database import make_engine
@@ -76,3 +77,36 @@ def test_processes_that_start_together_migrate_once(empty: Engine) -> None:
     with empty.connect() as connection:
         versions = connection.execute(text("SELECT version_num FROM crm.alembic_version"))
         assert versions.scalars().all() == [head_revision()]
+
+
+@pytest.mark.requirement("FOUND-02")
+def test_a_database_of_the_earlier_state_of_0002_ends_like_all_others(empty: Engine) -> None:
+    """0002 was released twice: the earlier one left two indexes and a function of other parameters,
+    and such a database had to be made anew.
+    """
+    with empty.begin() as connection:
+        command.upgrade(config_of(connection), "0003")
+    earlier = (
+        "CREATE INDEX ix_customers__updated ON raw_shopify.customers (shop_id, updated_at)",
+        "CREATE INDEX ix_orders__updated ON raw_shopify.orders (shop_id, updated_at)",
+        (
+            "CREATE FUNCTION raw_shopify.take_webhooks(p_shop_id integer, p_bodies bytea [])"
+            " RETURNS void LANGUAGE sql AS ''"
+        ),
+    )
+    with empty.begin() as connection:
+        for statement in earlier:
+            connection.exec_driver_sql(statement)
+    upgrade(empty)
+    with empty.begin() as connection:
+        forms = connection.exec_driver_sql(
+            "SELECT count(*) FROM pg_proc WHERE proname = 'take_webhooks'"
+        )
+        assert forms.scalar_one() == 1
+        command.check(config_of(connection))
+
+
+def config_of(connection: Connection) -> Config:
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    return config
