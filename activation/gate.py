@@ -71,7 +71,7 @@ def judge_data(
 
 
 def _fall(check: GateCheck, name: str, before: int, now: int, gate: Gate) -> Finding | None:
-    if now >= before * (1 - gate.max_fall):
+    if not fell(before, now, gate=gate):
         return None
     return Finding(
         check,
@@ -81,9 +81,22 @@ def _fall(check: GateCheck, name: str, before: int, now: int, gate: Gate) -> Fin
     )
 
 
+def fell(before: int, now: int, *, gate: Gate = GATE) -> bool:
+    """Whether so many rows are missing that data may be."""
+    return now < before * (1 - gate.max_fall)
+
+
+def swings(swing: Swing, *, gate: Gate = GATE) -> bool:
+    """Whether more customers would move than is normal; small shops always may."""
+    return (
+        swing.members >= gate.min_customers_for_swing
+        and swing.moved > swing.members * gate.max_moved
+    )
+
+
 def judge_swing(swing: Swing, *, gate: Gate = GATE) -> Finding | None:
     """The reason to hold a full run, from what its boundaries would do."""
-    if not _swings(swing, gate):
+    if not (gate.is_on and swings(swing, gate=gate)):
         return None
     return Finding(
         GateCheck.SEGMENTS_SWING,
@@ -94,21 +107,13 @@ def judge_swing(swing: Swing, *, gate: Gate = GATE) -> Finding | None:
 
 def judge_orders(swing: Swing, *, gate: Gate = GATE) -> Finding | None:
     """The reason to hold orders that came together, from what they would do at once."""
-    if not _swings(swing, gate):
+    if not (gate.is_on and swings(swing, gate=gate)):
         return None
     return Finding(
         GateCheck.ORDERS_SWING,
         f"Orders since the last full run would move {swing.moved:,} of {swing.members:,} "
         f"customers to another segment ({_percent(swing.moved, swing.members)}; up to "
         f"{gate.max_moved:.0%} between two runs is normal).",
-    )
-
-
-def _swings(swing: Swing, gate: Gate) -> bool:
-    return (
-        gate.is_on
-        and swing.members >= gate.min_customers_for_swing
-        and swing.moved > swing.members * gate.max_moved
     )
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from activation.gate import GATE, Figures
+from activation.gate import Figures, fell
 from activation.scoring import last_accepted, read_figures
 from core.models.enums import Segment
 
@@ -144,10 +144,8 @@ class Falls:
     def fell(self) -> bool:
         if self.accepted is None:
             return False
-        least = 1 - GATE.max_fall
-        return (
-            self.now.customers < self.accepted.customers * least
-            or self.now.orders < self.accepted.orders * least
+        return fell(self.accepted.customers, self.now.customers) or fell(
+            self.accepted.orders, self.now.orders
         )
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 import dagster as dg
 from sqlalchemy.orm import Session
 
-from activation.gate import GATE
+from activation import gate
 from activation.holds import read_hold, read_swing
 from activation.standing import (
     count_broken_keys,
@@ -30,16 +30,16 @@ T = TypeVar("T")
 SCORED_WITHIN = timedelta(hours=26)
 
 
-def _of_each(runtime: Runtime, look: Callable[[Session, Shop], T]) -> dict[str, T]:
+def _of_each(
+    runtime: Runtime, look: Callable[[Session, Shop], T], *, is_scored: bool = False
+) -> dict[str, T]:
+    """`is_scored`: only of shops that were; before there may be no marts to look into."""
     with session_scope(runtime.factory) as session:
-        return {shop.domain: look(session, shop) for shop in installed_shops(session)}
-
-
-def _of_scored(runtime: Runtime, look: Callable[[Session, Shop], T]) -> dict[str, T]:
-    """Before anybody was scored there may be no marts to look into."""
-    with session_scope(runtime.factory) as session:
-        shops = [shop for shop in installed_shops(session) if shop.baseline_at is not None]
-        return {shop.domain: look(session, shop) for shop in shops}
+        return {
+            shop.domain: look(session, shop)
+            for shop in installed_shops(session)
+            if shop.baseline_at is not None or not is_scored
+        }
 
 
 @dg.asset_check(
@@ -95,7 +95,9 @@ def orders_are_in_the_shops_currency(runtime: Runtime) -> dg.AssetCheckResult:
     "them, and every order's customer is known.",
 )
 def keys_are_whole(runtime: Runtime) -> dg.AssetCheckResult:
-    found = _of_scored(runtime, lambda session, shop: count_broken_keys(session, shop.shop_id))
+    found = _of_each(
+        runtime, lambda session, shop: count_broken_keys(session, shop.shop_id), is_scored=True
+    )
     names = sorted({name for counts in found.values() for name in counts})
     totals = {name: sum(counts[name] for counts in found.values()) for name in names}
     return dg.AssetCheckResult(
@@ -133,15 +135,11 @@ def no_segments_are_held(runtime: Runtime) -> dg.AssetCheckResult:
     "more) would change segment now. More means a hold, or orders that nobody works on.",
 )
 def segments_do_not_swing(runtime: Runtime) -> dg.AssetCheckResult:
-    swings = _of_scored(runtime, lambda session, shop: read_swing(session, shop.shop_id))
-    wide = [
-        domain
-        for domain, swing in swings.items()
-        if swing.members >= GATE.min_customers_for_swing
-        and swing.moved > swing.members * GATE.max_moved
-    ]
+    swings = _of_each(
+        runtime, lambda session, shop: read_swing(session, shop.shop_id), is_scored=True
+    )
     return dg.AssetCheckResult(
-        passed=not wide,
+        passed=not any(gate.swings(swing) for swing in swings.values()),
         severity=dg.AssetCheckSeverity.ERROR,
         metadata={
             "members": sum(swing.members for swing in swings.values()),
