@@ -167,6 +167,33 @@ def test_what_comes_at_one_time_is_committed_in_groups_and_answered_one_by_one(
     assert max(sizes) == LARGEST_GROUP
 
 
+@pytest.mark.requirement("SHOP-04")
+def test_a_busy_shop_leaves_the_thread_to_others_after_each_group(
+    app: FastAPI, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More lanes than threads: who has many waiting does not take the thread for as long."""
+    monkeypatch.setattr(module, "COMMITS_AT_ONCE", 1)
+    taken: list[str] = []
+    take = module._take
+
+    def note(services: Any, letters: Any) -> Any:
+        while not taken and not (len(busy.waiting) == 5 and other.waiting):
+            time.sleep(0.01)  # until all have come
+        taken.append(letters[0].topic)
+        return take(services, letters)
+
+    monkeypatch.setattr(module, "_take", note)
+    door = Door(app)
+    busy, other = (door.receiver._lanes[shop.shop_id, alone] for alone in (False, True))
+    gone = b'{"id": 77}'
+    deletion = Sent(gone, signed(gone, webhook_id="gone") | {"x-shopify-topic": "orders/delete"})
+    with door.runner:
+        answers = door.send(*(told(number) for number in range(1, 7)), deletion)
+    app.state.services.close()
+    assert answers == [APPLIED] * 7
+    assert taken[:3] == ["orders/create", "orders/delete", "orders/create"]
+
+
 def test_senders_that_wait_for_their_answers_settle_in_two_groups_of_one_size() -> None:
     """Groups of 29 and 3 took turns for ever: neither side worked while the other did."""
     waiting, before = 3, 29
