@@ -4,13 +4,37 @@ An answer says one thing above all: can these mails have been accepted? Everythi
 from that (activation/outbox).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NotRequired, Protocol, TypeAlias, TypedDict
 
 from core.errors import PermanentError
+
+
+class MailTag(TypedDict):
+    """ASCII letters, digits, `_` and `-` only."""
+
+    name: str
+    value: str
+
+
+# Functional, because `from` is a word of Python.
+MailRequest = TypedDict(
+    "MailRequest",
+    {
+        "from": str,
+        "to": list[str],
+        "subject": str,
+        "html": str,
+        "text": str,
+        "headers": dict[str, str],
+        "tags": list[MailTag],
+        "reply_to": NotRequired[str],
+    },
+)
+"""One mail, rendered, before a provider makes bytes of it. Addresses may carry a display name."""
 
 
 class RefusalKind(StrEnum):
@@ -84,6 +108,25 @@ class DeliveredMail:
     tags: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class SentMail:
+    """One line of the provider's list of what it took. Who else uses the account is in it too."""
+
+    message_id: str
+    to: tuple[str, ...]
+    subject: str
+    created_at: datetime
+    last_event: str
+
+
+@dataclass(frozen=True)
+class SentPage:
+    """Newest first. `next_after` None: there is nothing older."""
+
+    mails: tuple[SentMail, ...]
+    next_after: str | None
+
+
 class BadSignature(PermanentError):  # noqa: N818 - said of a request, not of our code
     """An event whose signature does not hold: nothing of it is stored."""
 
@@ -102,8 +145,30 @@ class Provider(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def batch_limit(self) -> int:
+        """Mails of one request, at most."""
+        ...
+
+    @property
+    def replays_safely(self) -> bool:
+        """Whether the same bytes under the same key within 24 hours are sent once.
+
+        Where they are not, an outcome that was never learned is `unknown` at once and for good.
+        """
+        ...
+
+    @property
+    def remembers(self) -> bool:
+        """Whether `look_up` and `list_sent` can tell what became of a mail."""
+        ...
+
+    def serialise(self, mails: Sequence[MailRequest]) -> bytes:
+        """The bytes of one request, to be frozen. At most `batch_limit` mails."""
+        ...
+
     def send_batch(self, body: bytes, idempotency_key: str) -> ProviderAnswer:
-        """Post exactly these bytes. Never raises for what the network or the provider does."""
+        """Send exactly these bytes. Never raises for what the network or the provider does."""
         ...
 
     def verify_webhook(self, *, headers: Mapping[str, str], body: bytes) -> ProviderEvent:
@@ -112,4 +177,11 @@ class Provider(Protocol):
 
     def look_up(self, message_id: str) -> DeliveredMail | None:
         """None when the provider does not know it. Raises TransientError or PermanentError."""
+        ...
+
+    def list_sent(self, *, after: str | None = None) -> SentPage:
+        """One page of what was sent, from behind `after` (a message id) towards older ones.
+
+        The lines carry no tags: `look_up` has them. Raises TransientError or PermanentError.
+        """
         ...

@@ -74,6 +74,16 @@ SERVER_ERRORS: Final = 500
 ALL_MAILS_STATUSES: Final = frozenset({401, 403})
 
 
+# The batch is taken apart and its mails are frozen anew, in the form of the provider in use.
+FREEZE_ANEW_AFTER: Final = timedelta(seconds=1)
+
+
+def frozen_otherwise(name: str) -> Refused:
+    """The answer to bytes of another provider: the installation changed its provider meanwhile."""
+    words = f"This batch was frozen for another provider than {name}."
+    return Refused(RefusalKind.RATE, RATE_STATUS, words, FREEZE_ANEW_AFTER)
+
+
 def answer_for_exception(error: httpx.HTTPError | httpx.InvalidURL) -> ProviderAnswer:
     words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return Unreachable(words) if isinstance(error, NEVER_LEFT) else Unknown(words)

@@ -1,38 +1,33 @@
-"""Resend. Batches go by one persistent httpx client with the stored bytes; the SDK verifies events
-and looks mails up, and is used nowhere else.
+"""Resend. Batches go by one persistent httpx client with the stored bytes; the SDK verifies events,
+and answers questions about the account (resend_account.py).
 """
 
 import json
-import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Final, Self, cast
 
 import httpx
 import orjson
 import resend
 from pydantic import SecretStr
-from resend.exceptions import ResendError
 
 from activation.provider import (
     Accepted,
     BadSignature,
     DeliveredMail,
+    MailRequest,
     ProviderAnswer,
     ProviderEvent,
     RefusalKind,
     Refused,
+    SentPage,
     Unknown,
     UnreadableEvent,
 )
-from activation.provider.errors import (
-    MAY_HAVE_BEEN_ACCEPTED,
-    SERVER_ERRORS,
-    answer_for_error,
-    answer_for_exception,
-)
-from core.errors import PermanentError, TransientError
+from activation.provider.errors import answer_for_error, answer_for_exception, frozen_otherwise
+from activation.provider.resend_account import ResendAccount
 from core.settings import Settings
 
 NAME: Final = "resend"
@@ -42,14 +37,14 @@ TIMEOUT: Final = httpx.Timeout(connect=5, write=5, read=15, pool=2)
 NO_KEY_STATUS: Final = 401
 LOOPBACK: Final = ("http://127.0.0.1", "http://localhost")
 
-# The SDK keeps key and address in module globals; two providers in one process must not mix them.
-_sdk_lock = threading.Lock()
-
 
 class ResendProvider:
     """Implements `activation.provider.Provider`."""
 
     name: Final = NAME
+    batch_limit: Final = 100
+    replays_safely: Final = True
+    remembers: Final = True
 
     def __init__(
         self,
@@ -62,6 +57,7 @@ class ResendProvider:
         self._api_key = api_key
         self._base_url = base_url
         self._webhook_secret = webhook_secret
+        self.account = ResendAccount(api_key=api_key, base_url=base_url)
         self._client = httpx.Client(
             timeout=TIMEOUT,
             transport=transport,
@@ -91,9 +87,14 @@ class ResendProvider:
     def close(self) -> None:
         self._client.close()
 
+    def serialise(self, mails: Sequence[MailRequest]) -> bytes:
+        return orjson.dumps(mails)
+
     def send_batch(self, body: bytes, idempotency_key: str) -> ProviderAnswer:
         if self._api_key is None:
             return Refused(RefusalKind.SHOP, NO_KEY_STATUS, "RESEND_API_KEY is not set.")
+        if not body.startswith(b"["):
+            return frozen_otherwise(NAME)
         try:
             response = self._client.post(
                 f"{self._base_url}/emails/batch",
@@ -139,34 +140,11 @@ class ResendProvider:
 
     def look_up(self, message_id: str) -> DeliveredMail | None:
         """Raises TransientError or PermanentError."""
-        if self._api_key is None:
-            raise PermanentError("RESEND_API_KEY is not set.")
-        with _sdk_lock:
-            resend.api_key = self._api_key.get_secret_value()
-            resend.api_url = self._base_url
-            try:
-                found = cast("Mapping[str, Any]", resend.Emails.get(message_id))
-            except ResendError as error:
-                if error.error_type == "not_found":
-                    return None
-                raise _look_up_error(error) from error
-        return DeliveredMail(
-            message_id=found["id"],
-            last_event=found.get("last_event") or "",
-            tags={tag["name"]: tag["value"] for tag in found.get("tags") or ()},
-        )
+        return self.account.look_up(message_id)
 
-
-def _look_up_error(error: ResendError) -> TransientError | PermanentError:
-    code = int(error.code) if str(error.code).isdigit() else SERVER_ERRORS
-    words = f"Resend could not look the mail up: {error.error_type}: {error.message}"
-    if (
-        code >= SERVER_ERRORS
-        or error.error_type in MAY_HAVE_BEEN_ACCEPTED
-        or error.error_type == "rate_limit_exceeded"
-    ):
-        return TransientError(words)
-    return PermanentError(words)
+    def list_sent(self, *, after: str | None = None) -> SentPage:
+        """Raises TransientError or PermanentError."""
+        return self.account.list_sent(after=after)
 
 
 def _answer(response: httpx.Response) -> ProviderAnswer:

@@ -1,7 +1,7 @@
 """A provider in memory that keeps its promises about idempotency keys, with faults on demand."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -13,10 +13,12 @@ from activation.provider import (
     BadSignature,
     DeliveredMail,
     KeyConflict,
+    MailRequest,
     ProviderAnswer,
     ProviderEvent,
     RefusalKind,
     Refused,
+    SentPage,
     Unknown,
     Unreachable,
 )
@@ -29,6 +31,9 @@ class FakeProvider:
     """`faults` are used up one per call; without one a request is accepted."""
 
     name: str = "resend"
+    batch_limit: int = 100
+    replays_safely: bool = True
+    remembers: bool = True
     faults: list[Fault] = field(default_factory=list)
     accepted: list[dict[str, Any]] = field(default_factory=list)
     calls: list[tuple[str, bytes]] = field(default_factory=list)
@@ -36,6 +41,9 @@ class FakeProvider:
     bad_addresses: set[str] = field(default_factory=set)
     before_call: Callable[[], None] = lambda: None
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def serialise(self, mails: Sequence[MailRequest]) -> bytes:
+        return orjson.dumps(mails)
 
     def send_batch(self, body: bytes, idempotency_key: str) -> ProviderAnswer:
         self.before_call()
@@ -67,6 +75,9 @@ class FakeProvider:
 
     def look_up(self, message_id: str) -> DeliveredMail | None:  # noqa: ARG002
         return None
+
+    def list_sent(self, *, after: str | None = None) -> SentPage:  # noqa: ARG002
+        return SentPage((), None)
 
 
 def accept_then_drop(provider: FakeProvider, body: bytes, key: str) -> ProviderAnswer:
