@@ -166,6 +166,8 @@ def erase_rest(
             sender_address=None,
             reply_to=None,
             postal_address=None,
+            logo_url=None,
+            logo_dark_url=None,
             webhooks_problem=None,
             first_sync_started_at=None,
             first_sync_completed_at=None,

@@ -232,3 +232,12 @@ class WriteBackState(StrEnum):
     DONE = "done"
     SUPERSEDED = "superseded"
     FAILED = "failed"
+
+
+class MailFont(StrEnum):
+    """Which faces a shop's mails are set in; every mail client has one of each stack."""
+
+    MODERN = "modern"
+    EDITORIAL = "editorial"
+    CLASSIC = "classic"
+    PLAIN = "plain"

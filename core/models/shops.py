@@ -17,7 +17,11 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.base import CRM, Base, created, identity_key, shop_key, value_enum
-from core.models.enums import GateCheck, Role
+from core.models.enums import GateCheck, MailFont, Role
+
+IS_COLOR = "{} ~ '^#[0-9a-fA-F]{{6}}$'"
+IS_HTTPS = "{} ~ '^https://[^[:space:]\"<>]+$'"
+FITS_A_HEADER = "{} !~ '[[:cntrl:]]'"
 
 
 class Shop(Base):
@@ -28,6 +32,17 @@ class Shop(Base):
         CheckConstraint(
             "is_sandbox OR clock_offset = interval '0'", name="only_sandbox_time_moves"
         ),
+        *(
+            CheckConstraint(rule.format(column), name=f"{column}_{claim}")
+            for rule, claim, columns in (
+                (IS_COLOR, "is_a_color", ("accent_color", "background_color")),
+                (IS_HTTPS, "is_https", ("logo_url", "logo_dark_url")),
+                # A line break in any of them would start another header in every mail.
+                (FITS_A_HEADER, "fits_a_header", ("sender_name", "sender_address", "reply_to")),
+            )
+            for column in columns
+        ),
+        CheckConstraint("logo_width BETWEEN 24 AND 320", name="logo_width_fits"),
         {"schema": CRM},
     )
 
@@ -54,7 +69,18 @@ class Shop(Base):
     sender_address: Mapped[str | None]
     reply_to: Mapped[str | None]
     postal_address: Mapped[str | None] = mapped_column(doc="required in every commercial mail")
-    accent_color: Mapped[str] = mapped_column(server_default=text("'#2f5d50'"))
+    accent_color: Mapped[str] = mapped_column(
+        server_default=text("'#2f5d50'"), doc="of buttons and marks in mails"
+    )
+    background_color: Mapped[str] = mapped_column(
+        server_default=text("'#f4f2ee'"), doc="around a mail's card"
+    )
+    logo_url: Mapped[str | None] = mapped_column(doc="https; without one the shop's name is set")
+    logo_dark_url: Mapped[str | None] = mapped_column(doc="https; the logo for dark backgrounds")
+    logo_width: Mapped[int] = mapped_column(server_default=text("140"), doc="in CSS pixels")
+    mail_font: Mapped[MailFont] = mapped_column(
+        value_enum(MailFont, "mail_font"), server_default=text("'modern'")
+    )
 
     uninstalled_at: Mapped[datetime | None] = mapped_column(
         doc="the app was removed from the shop; nothing is read or sent until it is connected again"
