@@ -76,6 +76,9 @@ DEFER_REASONS: Final = {
     DeferReason.NO_POSTAL_ADDRESS: "Waits for the shop's postal address",
     DeferReason.NO_SENDER: "Waits for the shop's sender address",
     DeferReason.STALE_DATA: "Waits for fresh data",
+    DeferReason.DATA_HELD: "Waits until the data is found right or accepted",
+    DeferReason.FREQUENCY_CAP: "Waits: this address got mail not long ago",
+    DeferReason.QUIET_HOURS: "Waits until the quiet hours are over",
     DeferReason.PROVIDER_PAUSED: "Waits: the mail provider is paused",
     DeferReason.SHOP_DISCONNECTED: "Waits until the app is installed in the shop again",
 }

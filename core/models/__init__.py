@@ -22,6 +22,7 @@ from core.models.messages import (
     Suppression,
 )
 from core.models.privacy import PrivacyRequest, WriteBack
+from core.models.rules import SendRules
 from core.models.segments import RfmRun, SegmentMembership
 from core.models.shopify import (
     Checkout,
@@ -67,6 +68,7 @@ __all__ = [
     "RfmRun",
     "SegmentMembership",
     "SendPace",
+    "SendRules",
     "Shop",
     "ShopMember",
     "Suppression",

@@ -164,8 +164,11 @@ class DeferReason(StrEnum):
     NO_POSTAL_ADDRESS = "no_postal_address"
     NO_SENDER = "no_sender"
     STALE_DATA = "stale_data"
+    DATA_HELD = "data_held"
     PROVIDER_PAUSED = "provider_paused"
     SHOP_DISCONNECTED = "shop_disconnected"
+    FREQUENCY_CAP = "frequency_cap"
+    QUIET_HOURS = "quiet_hours"
 
 
 class BatchState(StrEnum):

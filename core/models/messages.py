@@ -11,6 +11,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    SmallInteger,
     UniqueConstraint,
     text,
 )
@@ -37,6 +38,21 @@ class Message(Base):
         UniqueConstraint("shop_id", "dedupe_key"),
         Index("ix_messages__queue", "due_at", postgresql_where=text("state = 'queued'")),
         Index("ix_messages__batch", "shop_id", "batch_id"),
+        Index(
+            "ix_messages__claim",
+            "shop_id",
+            "priority",
+            "due_at",
+            "message_id",
+            postgresql_where=text("state = 'queued'"),
+        ),
+        Index(
+            "ix_messages__address",
+            "shop_id",
+            text("lower(btrim(email))"),
+            text("coalesce(sent_at, frozen_at)"),
+            postgresql_where=text("state NOT IN ('skipped', 'failed')"),
+        ),
         Index("ix_messages__customer", "shop_id", "customer_id", "queued_at"),
         Index("ix_messages__recent", "shop_id", "queued_at"),
         Index("ix_messages__provider", "provider_message_id"),
@@ -62,6 +78,11 @@ class Message(Base):
     )
     failure: Mapped[str | None] = mapped_column(doc="the provider's refusal, in words")
     is_test: Mapped[bool] = mapped_column(server_default=text("false"))
+    priority: Mapped[int] = mapped_column(
+        SmallInteger,
+        server_default=text("60"),
+        doc="lower goes first (activation/eligibility/flows.py)",
+    )
     due_at: Mapped[datetime] = mapped_column(doc="business time; moved on by a deferral")
     expires_at: Mapped[datetime] = mapped_column(doc="business time after which it is too late")
     batch_id: Mapped[int | None] = mapped_column(BigInteger)
