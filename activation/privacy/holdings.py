@@ -196,6 +196,17 @@ HOLDINGS: Final = (
         kept="that something was delivered, opened or bounced",
     ),
     Holding(
+        "crm.engagements",
+        ("url", "ip_address", "user_agent"),
+        f"""message_id IN (
+            SELECT messages.message_id
+            FROM crm.messages
+            WHERE messages.shop_id = :shop_id AND {_MESSAGES}
+        )""",
+        "UPDATE crm.engagements SET url = NULL, ip_address = NULL, user_agent = NULL",
+        kept="that something was opened or clicked, for the counts",
+    ),
+    Holding(
         "crm.messages",
         (
             "customer_id",

@@ -3,6 +3,7 @@
 from core.models.audit import AuditEntry
 from core.models.automations import Automation, AutomationVersion, Enrollment
 from core.models.base import CRM, RAW, Base, Money
+from core.models.delivery import Engagement, SendingHold, SuppressionMirror
 from core.models.ingestion import (
     BulkOperation,
     InboxMessage,
@@ -52,6 +53,7 @@ __all__ = [
     "DeletedObject",
     "DeliveryAttempt",
     "DeliveryEvent",
+    "Engagement",
     "Enrollment",
     "InboxMessage",
     "LoginAttempt",
@@ -69,9 +71,11 @@ __all__ = [
     "SegmentMembership",
     "SendPace",
     "SendRules",
+    "SendingHold",
     "Shop",
     "ShopMember",
     "Suppression",
+    "SuppressionMirror",
     "SyncCursor",
     "SyncLogEntry",
     "SyncRequest",

@@ -193,6 +193,59 @@ class SuppressionReason(StrEnum):
     ERASED = "erased"
 
 
+class SuppressionSource(StrEnum):
+    """Who put an address on the list: an event about our mail, a person, a file, or the provider's
+    own list.
+    """
+
+    EVENT = "event"
+    PERSON = "person"
+    FILE = "file"
+    PROVIDER = "provider"
+
+
+class BounceKind(StrEnum):
+    """Only `permanent` and `suppressed` condemn the address; a full mailbox empties.
+
+    `suppressed`: the provider did not try, which counts against nobody.
+    """
+
+    PERMANENT = "permanent"
+    TRANSIENT = "transient"
+    UNDETERMINED = "undetermined"
+    SUPPRESSED = "suppressed"
+
+
+class EngagementKind(StrEnum):
+    OPEN = "open"
+    CLICK = "click"
+
+
+class EngagementSource(StrEnum):
+    """Told by the provider, or seen by our own links."""
+
+    PROVIDER = "provider"
+    OWN = "own"
+
+
+class BotReason(StrEnum):
+    """Why an open or click is taken for a machine's; the first that holds."""
+
+    TRAP = "trap"
+    USER_AGENT = "user_agent"
+    TOO_SOON = "too_soon"
+    MANY_LINKS = "many_links"
+    WITH_UNSUBSCRIBE = "with_unsubscribe"
+    SAME_VISITOR = "same_visitor"
+
+
+class HoldCause(StrEnum):
+    """Which figure stopped a shop's sending."""
+
+    BOUNCES = "bounces"
+    COMPLAINTS = "complaints"
+
+
 class EventState(StrEnum):
     STORED = "stored"
     MATCHED = "matched"

@@ -22,11 +22,13 @@ from core.models.base import CRM, Base, created, shop_key, value_enum
 from core.models.enums import (
     AttemptOutcome,
     BatchState,
+    BounceKind,
     DeferReason,
     EventState,
     MessageState,
     SkipReason,
     SuppressionReason,
+    SuppressionSource,
 )
 
 
@@ -77,6 +79,7 @@ class Message(Base):
         value_enum(DeferReason, "defer_reason")
     )
     failure: Mapped[str | None] = mapped_column(doc="the provider's refusal, in words")
+    bounce_kind: Mapped[BounceKind | None] = mapped_column(value_enum(BounceKind, "bounce_kind"))
     is_test: Mapped[bool] = mapped_column(server_default=text("false"))
     priority: Mapped[int] = mapped_column(
         SmallInteger,
@@ -93,8 +96,8 @@ class Message(Base):
     frozen_at: Mapped[datetime | None]
     sent_at: Mapped[datetime | None]
     delivered_at: Mapped[datetime | None]
-    first_opened_at: Mapped[datetime | None]
-    first_clicked_at: Mapped[datetime | None]
+    first_opened_at: Mapped[datetime | None] = mapped_column(doc="by a person or a machine")
+    first_clicked_at: Mapped[datetime | None] = mapped_column(doc="by a person, as far as we know")
     finished_at: Mapped[datetime | None] = mapped_column(doc="bounced, complained, skipped, failed")
 
 
@@ -192,6 +195,12 @@ class Suppression(Base):
             "email_normalized",
             postgresql_where=text("reason = 'erased'"),
         ),
+        Index(
+            "ix_suppressions__pushed",
+            "shop_id",
+            "email_normalized",
+            postgresql_where=text("pushed_at IS NOT NULL"),
+        ),
         {"schema": CRM},
     )
 
@@ -203,6 +212,12 @@ class Suppression(Base):
     message_id: Mapped[int | None] = mapped_column(BigInteger, doc="the mail that led to it")
     suppressed_at: Mapped[datetime]
     lifted_at: Mapped[datetime | None]
+    source: Mapped[SuppressionSource | None] = mapped_column(
+        value_enum(SuppressionSource, "source"), doc="NULL: not recorded; the recipient, or of old"
+    )
+    pushed_at: Mapped[datetime | None] = mapped_column(
+        doc="real time since when the provider has it on its list from us"
+    )
 
 
 class SendPace(Base):

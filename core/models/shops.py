@@ -82,6 +82,11 @@ class Shop(Base):
         value_enum(MailFont, "mail_font"), server_default=text("'modern'")
     )
 
+    tracks_clicks: Mapped[bool] = mapped_column(
+        server_default=text("true"),
+        doc="links of its mails lead through our own redirect (activation/clicks.py)",
+    )
+
     uninstalled_at: Mapped[datetime | None] = mapped_column(
         doc="the app was removed from the shop; nothing is read or sent until it is connected again"
     )

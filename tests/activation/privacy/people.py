@@ -17,6 +17,7 @@ from core.models import (
     CustomerMerge,
     DeletedObject,
     DeliveryEvent,
+    Engagement,
     InboxMessage,
     PrivacyRequest,
     RefreshRequest,
@@ -27,6 +28,8 @@ from core.models import (
     WriteBack,
 )
 from core.models.enums import (
+    EngagementKind,
+    EngagementSource,
     EventState,
     InboxState,
     ObjectType,
@@ -136,6 +139,17 @@ def _rows(world: World, order: int, former_order: int) -> Iterator[Base]:
     )
     yield DeletedObject(
         shop_id=shop_id, object_type=ObjectType.CUSTOMER, object_id=FORMER_ADA, deleted_at=now
+    )
+    yield Engagement(
+        shop_id=shop_id,
+        message_id=hers.message_id,
+        engagement_key="click-1",
+        kind=EngagementKind.CLICK,
+        source=EngagementSource.OWN,
+        url=f"https://shop.example/?for={EMAIL}",
+        engaged_at=now,
+        ip_address="192.0.2.7",
+        user_agent=f"Mail app of {EMAIL}",
     )
     yield RefreshRequest(
         shop_id=shop_id,

@@ -49,6 +49,7 @@ def test_the_search_finds_her_wherever_she_is(world: World) -> None:
     assert {string for _, string in places} == {string.casefold() for string in STRINGS}
     assert {table for table, _ in places} == {
         "crm.delivery_events",
+        "crm.engagements",
         "crm.enrollments",
         "crm.messages",
         "crm.privacy_requests",

@@ -27,6 +27,9 @@ HARMLESS: Final = {
     "crm.user_sessions": "people who log in",
     "crm.users": "people who log in",
     "crm.send_paces": "the provider's words about the shop",
+    "crm.sending_holds": "counts",
+    "crm.suppression_mirrors": "the provider's words about its list",
+    "crm.send_teams": "the provider's words about its account",
     "raw_shopify.bulk_operations": "searches by time",
     "raw_shopify.products": "what is sold",
     "raw_shopify.sync_cursors": "the last object's number, without type or time of a person",
@@ -37,6 +40,7 @@ HARMLESS: Final = {
 # Columns of tables that do hold people.
 HARMLESS_COLUMNS: Final = {
     "crm.delivery_events.message_id": "ours; the message is nobody's once erased",
+    "crm.engagements.message_id": "ours; the message is nobody's once erased",
     "crm.message_batches.body": "only while open (batches.py)",
     "crm.message_batches.body_sha256": "of many mails together; none can be got back from it",
     "crm.message_batches.message_count": "a count",
