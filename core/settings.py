@@ -9,7 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -39,6 +47,11 @@ def _secret_key(value: SecretStr) -> SecretStr:
     return value
 
 
+def _secret_keys(value: object) -> object:
+    """Several, with commas between them."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
 def _http_url(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise ValueError("must start with http:// or https://")
@@ -46,6 +59,8 @@ def _http_url(value: str) -> str:
 
 
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
+SecretKey = Annotated[SecretStr, AfterValidator(_secret_key)]
+SecretKeys = Annotated[tuple[SecretKey, ...], BeforeValidator(_secret_keys)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -57,9 +72,8 @@ class Settings(BaseModel):
 
     database_url: PostgresUrl = Field(alias="DATABASE_URL")
     database_direct_url: PostgresUrl | None = Field(None, alias="DATABASE_DIRECT_URL")
-    secret_key: Annotated[SecretStr, AfterValidator(_secret_key)] = Field(
-        alias="ECOMCRM_SECRET_KEY"
-    )
+    secret_key: SecretKey = Field(alias="ECOMCRM_SECRET_KEY")
+    previous_secret_keys: SecretKeys = Field((), alias="ECOMCRM_PREVIOUS_SECRET_KEYS")
     home: Path = Field(alias="ECOMCRM_HOME")
     public_url: HttpUrl = Field("http://127.0.0.1:8400", alias="ECOMCRM_PUBLIC_URL")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(

@@ -69,6 +69,7 @@ SKIP_REASONS: Final = {
     SkipReason.TOO_LATE: "Too late to be of use",
     SkipReason.AUTOMATION_OFF: "Flow was switched off",
     SkipReason.HOLDOUT: "In the control group that gets no mail",
+    SkipReason.OPTED_OUT: "Does not want mail of this kind",
 }
 
 DEFER_REASONS: Final = {
@@ -81,6 +82,7 @@ DEFER_REASONS: Final = {
     DeferReason.QUIET_HOURS: "Waits until the quiet hours are over",
     DeferReason.PROVIDER_PAUSED: "Waits: the mail provider is paused",
     DeferReason.SHOP_DISCONNECTED: "Waits until the app is installed in the shop again",
+    DeferReason.NOT_CONFIRMED: "Waits until they confirm their subscription",
 }
 
 

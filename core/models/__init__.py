@@ -4,6 +4,7 @@ from core.models.audit import AuditEntry
 from core.models.automations import Automation, AutomationVersion, Enrollment
 from core.models.base import CRM, RAW, Base, Money
 from core.models.delivery import Engagement, SendingHold, SuppressionMirror
+from core.models.consent import ConsentConfirmation, ConsentEvent, ConsentPolicy, OptOut
 from core.models.ingestion import (
     BulkOperation,
     InboxMessage,
@@ -47,6 +48,9 @@ __all__ = [
     "Base",
     "BulkOperation",
     "Checkout",
+    "ConsentConfirmation",
+    "ConsentEvent",
+    "ConsentPolicy",
     "Customer",
     "CustomerMerge",
     "CustomerStatistics",
@@ -60,6 +64,7 @@ __all__ = [
     "Message",
     "MessageBatch",
     "Money",
+    "OptOut",
     "Order",
     "OrderLine",
     "PrivacyRequest",

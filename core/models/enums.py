@@ -14,6 +14,42 @@ class ConsentState(StrEnum):
     REDACTED = "REDACTED"
 
 
+class ConsentStanding(StrEnum):
+    """Where an address stands: Shopify's states, or that nothing may be sent at all."""
+
+    SUBSCRIBED = "SUBSCRIBED"
+    NOT_SUBSCRIBED = "NOT_SUBSCRIBED"
+    PENDING = "PENDING"
+    UNSUBSCRIBED = "UNSUBSCRIBED"
+    INVALID = "INVALID"
+    REDACTED = "REDACTED"
+    SUPPRESSED = "SUPPRESSED"
+
+
+class ConsentSource(StrEnum):
+    """By whose act a permission changed."""
+
+    SHOPIFY = "shopify"
+    ONE_CLICK = "one_click"
+    PAGE = "page"
+    UNDO = "undo"
+    DOUBLE_OPT_IN = "double_opt_in"
+    COMPLAINT = "complaint"
+    HARD_BOUNCE = "hard_bounce"
+    OWNER = "owner"
+    IMPORT = "import"
+
+
+class LeavingReason(StrEnum):
+    """Why somebody unsubscribed, as they may choose to say."""
+
+    TOO_MANY = "too_many"
+    NOT_RELEVANT = "not_relevant"
+    NEVER_ASKED = "never_asked"
+    DONE_HERE = "done_here"
+    OTHER = "other"
+
+
 class SyncKind(StrEnum):
     FULL = "full"
     INCREMENTAL = "incremental"
@@ -120,6 +156,7 @@ class AuditAction(StrEnum):
     """What a person decided against the machine's advice."""
 
     ACCEPT_HELD_DATA = "accept_held_data"
+    SET_DOUBLE_OPT_IN = "set_double_opt_in"
 
 
 class EnrollmentState(StrEnum):
@@ -155,6 +192,7 @@ class SkipReason(StrEnum):
     TOO_LATE = "too_late"
     AUTOMATION_OFF = "automation_off"
     HOLDOUT = "holdout"
+    OPTED_OUT = "opted_out"
 
 
 class DeferReason(StrEnum):
@@ -167,6 +205,7 @@ class DeferReason(StrEnum):
     DATA_HELD = "data_held"
     PROVIDER_PAUSED = "provider_paused"
     SHOP_DISCONNECTED = "shop_disconnected"
+    NOT_CONFIRMED = "not_confirmed"
     FREQUENCY_CAP = "frequency_cap"
     QUIET_HOURS = "quiet_hours"
 

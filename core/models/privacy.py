@@ -80,6 +80,7 @@ class WriteBack(Base):
     consent_state: Mapped[ConsentState | None] = mapped_column(
         value_enum(ConsentState, "consent_state")
     )
+    consent_level: Mapped[str | None] = mapped_column(doc="NULL: as Shopify has it")
     consent_at: Mapped[datetime | None] = mapped_column(doc="when the person decided")
     state: Mapped[WriteBackState] = mapped_column(value_enum(WriteBackState, "state"))
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
