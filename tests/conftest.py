@@ -18,9 +18,9 @@ from sqlalchemy.orm import Session
 from core.clock import MovableClock
 from core.database import SessionFactory, make_engine, make_session_factory, session_scope
 from core.migrate import upgrade
-from core.models import Base
 from core.settings import Settings
 from ops.postgres import throwaway_postgres
+from tests.fixtures.emptying import empty
 
 pytest_plugins = ["tests.fixtures.marts", "tests.fixtures.pooler"]
 
@@ -59,9 +59,8 @@ def _engine(database_url: str) -> Iterator[Engine]:
 @pytest.fixture
 def engine(_engine: Engine) -> Engine:
     """The test database with every table of ours empty and identities restarted."""
-    names = ", ".join(table.fullname for table in Base.metadata.sorted_tables)
     with _engine.begin() as connection:
-        connection.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY CASCADE")
+        empty(connection)
     return _engine
 
 
