@@ -24,6 +24,7 @@ from activation.events import match_stored
 from activation.gate import GATE, Gate
 from activation.merges import apply_merges
 from activation.outbox.batches import BATCH_SIZE, LEASE
+from activation.outbox.reconcile import reconcile_due
 from activation.outbox.sending import send_due
 from activation.outbox.worker import Outbox
 from activation.privacy.work import Privacy, work_due
@@ -101,6 +102,7 @@ class CycleReport:
     mails_accepted: int = 0
     mails_failed: int = 0
     mails_unknown: int = 0
+    mails_reconciled: int = 0
     batches_dissolved: int = 0
     people_exported: int = 0
     people_erased: int = 0
@@ -181,6 +183,7 @@ class _Run:
             moved += self._stage("enrol", shop_id, lambda: self._sweep(shop_id, clock))
         moved += self._stage("steps", shop_id, lambda: self._steps(shop_id, clock))
         moved += self._stage("send", shop_id, lambda: self._send(shop_id, clock))
+        moved += self._stage("reconcile", shop_id, lambda: self._reconcile(shop_id, clock))
         return moved + self._stage("write_back", shop_id, lambda: self._write_back(shop_id))
 
     def _stage(self, stage: str, shop_id: int | None, work: Callable[[], int]) -> int:
@@ -262,8 +265,8 @@ class _Run:
         while moved < judged.may_apply and not self._is_over():
             done = self._touched_chunk(shop_id, clock.now())
             self._cycle.checkpoint("enrolled")
-            moved += done.cleared
-            if done.read < CHUNK or not done.cleared:
+            moved += done.claimed
+            if done.claimed < CHUNK:
                 break
         return moved
 
@@ -330,8 +333,13 @@ class _Run:
                 break
         return moved
 
-    def _send(self, shop_id: int, clock: Clock) -> int:
-        outbox = Outbox(
+    def _reconcile(self, shop_id: int, clock: Clock) -> int:
+        done = reconcile_due(self._outbox(clock), shop_id)
+        self._report.mails_reconciled += done.found
+        return done.found
+
+    def _outbox(self, clock: Clock) -> Outbox:
+        return Outbox(
             factory=self._cycle.factory,
             settings=self._cycle.settings,
             provider=self._cycle.provider,
@@ -343,7 +351,9 @@ class _Run:
             lease=self._cycle.lease,
             batch_size=self._cycle.batch_size,
         )
-        done = send_due(outbox, shop_id, freezes=shop_id not in self._stuck)
+
+    def _send(self, shop_id: int, clock: Clock) -> int:
+        done = send_due(self._outbox(clock), shop_id, freezes=shop_id not in self._stuck)
         if done.stuck:
             self._stuck.add(shop_id)
         self._report.requests += done.requests

@@ -63,22 +63,10 @@ WHERE shop_id = :shop_id AND deleted_customer_id = ANY(CAST(:customer_ids AS big
 """)
 
 TOUCH = text("""
--- Changes raw_shopify.customer_statistics: the survivors are looked at again, now as one.
--- Primary key, in order of it.
-UPDATE raw_shopify.customer_statistics AS statistics
-SET touched_at = clock_timestamp()
-FROM (
-    SELECT locked.shop_id, locked.customer_id
-    FROM raw_shopify.customer_statistics AS locked
-    WHERE
-        locked.shop_id = :shop_id
-        AND locked.customer_id = ANY(CAST(:customer_ids AS bigint []))
-    ORDER BY locked.customer_id
-    FOR UPDATE
-) AS survivors
-WHERE
-    statistics.shop_id = survivors.shop_id
-    AND statistics.customer_id = survivors.customer_id
+-- Changes raw_shopify.customer_touches: the survivors are looked at again, now as one.
+INSERT INTO raw_shopify.customer_touches (shop_id, customer_id, touched_at)
+SELECT :shop_id, survivors.customer_id, :now
+FROM unnest(CAST(:customer_ids AS bigint [])) AS survivors (customer_id)
 """)
 
 LOCK_ENROLLMENTS = text("""
@@ -270,9 +258,8 @@ def apply_merges(session: Session, shop_id: int, *, now: datetime, limit: int = 
             _apply(session, pair, now=now)
     gone = [pair.customer_id for pair in pairs]
     session.execute(FINISH, {"shop_id": shop_id, "customer_ids": gone, "now": now})
-    session.execute(
-        TOUCH, {"shop_id": shop_id, "customer_ids": [pair.survivor_id for pair in pairs]}
-    )
+    survivors = [pair.survivor_id for pair in pairs]
+    session.execute(TOUCH, {"shop_id": shop_id, "customer_ids": survivors, "now": now})
     return len(pairs)
 
 

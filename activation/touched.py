@@ -1,10 +1,10 @@
 """Hop 3 between full runs: customers whose orders changed, their memberships and enrolments.
 
-The transaction that stored an order has moved its customer's statistics and marked them; the view
-is right already. What follows here follows for the marked ones only, a chunk per transaction.
+The transaction that stored an order has moved its customer's statistics and left a touch; the view
+is right already. What follows here follows for the touched ones only, a chunk per transaction.
 
 Orders usually change a few at a time. Where so many changed together that a good part of the shop
-would move, it may be the data: they stay marked, and the next full run or a person decides.
+would move, it may be the data: their touches stay, and the next full run or a person decides.
 """
 
 from dataclasses import dataclass, field, replace
@@ -23,24 +23,30 @@ from core.models.enums import MembershipCause, Segment
 
 _UNLIMITED: Final = 2**31
 
-READ_TOUCHED = text("""
--- Returns customers whose statistics changed since memberships were applied, oldest change first.
--- Index ix_customer_statistics__touched.
-SELECT customer_id, touched_at
-FROM raw_shopify.customer_statistics
-WHERE shop_id = :shop_id AND touched_at IS NOT NULL
-ORDER BY touched_at, customer_id
-LIMIT :limit
+CLAIM_TOUCHES = text("""
+-- Returns the customers of the oldest touches, one row each. Changes raw_shopify.customer_touches:
+-- those are gone, if we commit. One that somebody else holds is passed over. Primary key.
+DELETE FROM raw_shopify.customer_touches AS touches
+USING (
+    SELECT shop_id, touch_id
+    FROM raw_shopify.customer_touches
+    WHERE shop_id = :shop_id
+    ORDER BY touch_id
+    LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+) AS oldest
+WHERE touches.shop_id = oldest.shop_id AND touches.touch_id = oldest.touch_id
+RETURNING touches.customer_id
 """)
 
-COUNT_TOUCHED = text("""
--- Returns how many customers wait, counting no further than :limit. Changes nothing.
--- Index ix_customer_statistics__touched.
+COUNT_TOUCHES = text("""
+-- Returns how many touches wait, at least as many as customers, counting no further than :limit.
+-- Changes nothing. Primary key.
 SELECT count(*)
 FROM (
     SELECT 1
-    FROM raw_shopify.customer_statistics
-    WHERE shop_id = :shop_id AND touched_at IS NOT NULL
+    FROM raw_shopify.customer_touches
+    WHERE shop_id = :shop_id
     LIMIT :limit
 ) AS waiting
 """)
@@ -74,51 +80,19 @@ FROM (
 ) AS moved
 """)
 
-CLEAR_TOUCHED = text("""
--- Returns a row per customer done. Changes raw_shopify.customer_statistics: done, unless changed
--- again since it was read. A row that an order is changing right now is passed over and read again
--- next time.
-UPDATE raw_shopify.customer_statistics AS statistics
-SET touched_at = NULL
-FROM (
-    SELECT locked.shop_id, locked.customer_id
-    FROM raw_shopify.customer_statistics AS locked
-    INNER JOIN
-        unnest(CAST(:customer_ids AS bigint []), CAST(:touched_at AS timestamptz []))
-            AS seen (customer_id, touched_at)
-        ON locked.customer_id = seen.customer_id AND locked.touched_at = seen.touched_at
-    WHERE locked.shop_id = :shop_id
-    ORDER BY locked.customer_id
-    FOR UPDATE OF locked SKIP LOCKED
-) AS unchanged
-WHERE
-    statistics.shop_id = unchanged.shop_id
-    AND statistics.customer_id = unchanged.customer_id
-RETURNING 1
-""")
-
-
-@dataclass(frozen=True)
-class Touched:
-    """Customers whose statistics changed, with the instant read, to clear only that."""
-
-    customer_ids: list[int]
-    touched_at: list[datetime]
-
 
 @dataclass(frozen=True)
 class TouchedReport:
-    """One chunk. `cleared` of `read` customers are done; none where the gate holds the orders."""
+    """One chunk. `claimed` touches are done; none where the gate holds the orders."""
 
-    read: int = 0
-    cleared: int = 0
+    claimed: int = 0
     changes: MembershipReport = field(default_factory=MembershipReport)
     enrolled: EnrolmentReport = field(default_factory=EnrolmentReport)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """So many may be applied before it is asked again; with a `finding`, the shop is held now."""
+    """How many touches may be applied before it is asked again. A `finding` holds the shop now."""
 
     may_apply: int
     finding: Finding | None = None
@@ -137,7 +111,7 @@ def judge_touched(session: Session, shop_id: int, *, now: datetime, gate: Gate =
         return Judged(_UNLIMITED)
     many = int(figures.customers * gate.max_moved)
     limited = {"shop_id": shop_id, "limit": many + 1}
-    waiting: int = session.execute(COUNT_TOUCHED, limited).scalar_one()
+    waiting: int = session.execute(COUNT_TOUCHES, limited).scalar_one()
     if not waiting:
         return Judged(0)
     moved: int = session.execute(COUNT_MOVED, {**limited, "segments": list(Segment)}).scalar_one()
@@ -156,14 +130,17 @@ def judge_touched(session: Session, shop_id: int, *, now: datetime, gate: Gate =
 def apply_touched(
     session: Session, shop_id: int, *, now: datetime, run_id: str | None, limit: int
 ) -> TouchedReport:
-    """The oldest `limit` of them, in the caller's transaction."""
+    """Those of the oldest `limit` touches, in the caller's transaction.
+
+    Claimed before anything is read: an order that commits later leaves a touch that stays.
+    """
     lock_shop(session, shop_id)
     if doubts_orders(session, shop_id):
         return TouchedReport()
-    touched = read_touched(session, shop_id, limit=limit)
-    if not touched.customer_ids:
+    touches = session.execute(CLAIM_TOUCHES, {"shop_id": shop_id, "limit": limit}).scalars().all()
+    if not touches:
         return TouchedReport()
-    customer_ids = touched.customer_ids
+    customer_ids = sorted(set(touches))
     changes = apply_membership_changes(
         session,
         shop_id,
@@ -173,29 +150,10 @@ def apply_touched(
         run_id=run_id,
     )
     enrolled = enrol(session, shop_id, customer_ids=customer_ids, now=now, run_id=run_id)
-    cleared = clear_touched(session, shop_id, touched)
-    return TouchedReport(len(customer_ids), cleared, changes, enrolled)
+    return TouchedReport(len(touches), changes, enrolled)
 
 
 def doubts_orders(session: Session, shop_id: int) -> bool:
     """Whether the gate holds the shop for its orders: nothing may start by them."""
     held = read_hold(session, shop_id)
     return held is not None and held.doubts_orders
-
-
-def read_touched(session: Session, shop_id: int, *, limit: int = 1000) -> Touched:
-    rows = session.execute(READ_TOUCHED, {"shop_id": shop_id, "limit": limit}).all()
-    return Touched([row.customer_id for row in rows], [row.touched_at for row in rows])
-
-
-def clear_touched(session: Session, shop_id: int, touched: Touched) -> int:
-    """Mark as done what has not changed since `read_touched`; returns how many."""
-    cleared = session.execute(
-        CLEAR_TOUCHED,
-        {
-            "shop_id": shop_id,
-            "customer_ids": touched.customer_ids,
-            "touched_at": touched.touched_at,
-        },
-    )
-    return len(cleared.all())

@@ -10,7 +10,7 @@ from activation.outbox.outage import IS_SILENT
 
 ORDERS_DUE = text(f"""
 -- Returns whether orders, webhooks, refreshes, events or privacy requests wait to be worked on.
--- Changes nothing. Indexes ix_customer_statistics__touched, ix_webhook_inbox__due,
+-- Changes nothing. Indexes pk_customer_touches, ix_webhook_inbox__due,
 -- ix_refresh_requests__due, ix_delivery_events__unmatched, ix_privacy_requests__due,
 -- ix_customer_merges__open, ix_write_backs__due.
 SELECT
@@ -27,8 +27,8 @@ SELECT
             )
             AND EXISTS (
                 SELECT 1
-                FROM raw_shopify.customer_statistics AS statistics
-                WHERE statistics.shop_id = shops.shop_id AND statistics.touched_at IS NOT NULL
+                FROM raw_shopify.customer_touches AS touches
+                WHERE touches.shop_id = shops.shop_id
             )
     )
     OR EXISTS (
@@ -73,8 +73,9 @@ SELECT
 """)
 
 STEPS_DUE = text(f"""
--- Returns whether an enrolment, a message or an open batch is due. Changes nothing. Business time
--- is the shop's own. Indexes ix_enrollments__due, ix_messages__queue, ix_message_batches__open.
+-- Returns whether an enrolment, a message or an open batch is due, or an unknown one is to be
+-- looked for. Changes nothing. Business time is the shop's own. Indexes ix_enrollments__due,
+-- ix_messages__queue, ix_message_batches__open, ix_message_batches__unknown.
 SELECT EXISTS (
     SELECT 1
     FROM crm.shops
@@ -105,6 +106,14 @@ SELECT EXISTS (
                     batches.shop_id = shops.shop_id
                     AND batches.state = 'open'
                     AND batches.lease_until <= clock_timestamp()
+            )
+            OR EXISTS (
+                SELECT 1
+                FROM crm.message_batches AS batches
+                WHERE
+                    batches.shop_id = shops.shop_id
+                    AND batches.state = 'unknown'
+                    AND batches.next_attempt_at <= clock_timestamp()
             )
         )
 )

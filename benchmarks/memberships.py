@@ -33,8 +33,7 @@ CHUNK: Final = 1000
 
 TOUCH = """
 UPDATE raw_shopify.customer_statistics
-SET order_count = order_count + 1, total_spent = total_spent + 24.95, last_order_at = %(at)s,
-    touched_at = %(at)s
+SET order_count = order_count + 1, total_spent = total_spent + 24.95, last_order_at = %(at)s
 WHERE shop_id = 1 AND customer_id IN (
     SELECT customer_id FROM raw_shopify.customer_statistics ORDER BY random() LIMIT %(count)s
 )

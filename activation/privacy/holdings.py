@@ -118,6 +118,12 @@ HOLDINGS: Final = (
         _deleted("raw_shopify.customer_statistics"),
     ),
     Holding(
+        "raw_shopify.customer_touches",
+        ("customer_id",),
+        f"customer_id = {_CUSTOMERS}",
+        _deleted("raw_shopify.customer_touches"),
+    ),
+    Holding(
         "raw_shopify.refresh_requests",
         ("object_id", "error"),
         f"object_type = 'Customer' AND object_id = {_CUSTOMERS}",

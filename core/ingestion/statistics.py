@@ -61,7 +61,7 @@ def lock_touched(session: Session, shop_id: int, touched: Touched) -> None:
 def recompute(
     session: Session, shop_id: int, customer_ids: Sequence[int], *, touched_at: datetime
 ) -> None:
-    """Statistics of customers whose rows are locked; changed ones get `touched_at`."""
+    """Statistics of customers whose rows are locked; who changed is touched, at `touched_at`."""
     if customer_ids:
         recompute_touched(session, shop_id, of(customer_ids), touched_at=touched_at)
 

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import select
 
 from activation.memberships import MembershipReport, apply_membership_changes
-from activation.touched import clear_touched, read_touched
+from activation.touched import apply_touched
 from core.database import session_scope
-from core.models import CustomerStatistics, SegmentMembership
+from core.models import CustomerTouch, SegmentMembership
 from core.models.enums import GateState, MembershipCause
 from tests.activation.scores import DAY, people, rows, score
 from tests.activation.world import World
@@ -32,13 +32,18 @@ def apply(world: World, customer_ids: list[int] | None) -> MembershipReport:
 def scored(fresh: World, marts: Marts) -> World:
     people(fresh, 20)
     assert score(fresh, marts, "r1").state is GateState.ACCEPTED
-    fresh.execute("UPDATE raw_shopify.customer_statistics SET touched_at = NULL")
+    fresh.execute("TRUNCATE raw_shopify.customer_touches")
     fresh.clock.advance(DAY)
     return fresh
 
 
 def stays(world: World, customer_id: int) -> list[SegmentMembership]:
     return [row for row in rows(world) if row.customer_id == customer_id]
+
+
+def touched(world: World) -> list[int]:
+    with session_scope(world.factory) as session:
+        return list(session.scalars(select(CustomerTouch.customer_id)))
 
 
 @pytest.mark.requirement("RFM-06")
@@ -100,35 +105,42 @@ def test_orders_change_no_membership_before_the_shop_is_ready(world: World, colu
     assert apply(world, [1]) == MembershipReport()
     assert rows(world) == []
     assert world.run_cleanly().memberships_opened == 0
-    with session_scope(world.factory) as session:
-        assert read_touched(session, world.shop_id).customer_ids == [1]
+    assert touched(world) == [1]
 
 
 @pytest.mark.requirement("RFM-06")
-def test_a_customer_changed_since_the_read_stays_touched(scored: World) -> None:
-    """Otherwise the second order of a quick pair would wait for the next full run."""
+def test_an_order_that_comes_while_its_customer_is_applied_waits_for_nobody_and_is_not_lost(
+    scored: World,
+) -> None:
+    """Else the second order of a quick pair would wait for the run, or for the next full one."""
     scored.place_orders([1])
     scored.place_orders([2])
     with session_scope(scored.factory) as session:
-        touched = read_touched(session, scored.shop_id)
-    scored.place_orders([2])
-    with session_scope(scored.factory) as session:
-        assert clear_touched(session, scored.shop_id, touched) == 1
-    with session_scope(scored.factory) as session:
-        assert read_touched(session, scored.shop_id).customer_ids == [2]
+        done = apply_touched(session, scored.shop_id, now=scored.now, run_id="a", limit=10)
+        assert done.claimed == 2
+        scored.place_orders([2] * 3, current_total=Decimal(900))
+    assert touched(scored) == [2]
+    scored.run_cleanly()
+    assert (touched(scored), stays(scored, 2)[-1].segment.value) == ([], "champion")
 
 
 @pytest.mark.requirement("RFM-06")
-def test_a_row_that_an_order_is_changing_is_passed_over(scored: World) -> None:
-    scored.place_orders([1])
+def test_touches_of_a_run_that_fails_come_again(scored: World) -> None:
+    scored.place_orders([1, 1, 1], current_total=Decimal(900))
+    session = scored.factory()
+    assert apply_touched(session, scored.shop_id, now=scored.now, run_id="a", limit=10).claimed
+    session.close()
+    assert touched(scored) == [1]
+    assert scored.run_cleanly().memberships_opened == 1
+
+
+@pytest.mark.requirement("RFM-06")
+def test_touches_are_applied_oldest_first_and_no_more_than_asked(scored: World) -> None:
+    for number in (5, 3, 5, 4):
+        scored.place_orders([number])
     with session_scope(scored.factory) as session:
-        touched = read_touched(session, scored.shop_id)
-    with session_scope(scored.factory) as holder:
-        holder.execute(
-            select(CustomerStatistics).where(CustomerStatistics.customer_id == 1).with_for_update()
-        )
-        with session_scope(scored.factory) as session:
-            assert clear_touched(session, scored.shop_id, touched) == 0
+        apply_touched(session, scored.shop_id, now=scored.now, run_id="a", limit=3)
+    assert touched(scored) == [4]
 
 
 @pytest.mark.requirement("RFM-06")

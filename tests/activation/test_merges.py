@@ -187,7 +187,7 @@ def test_a_chain_of_merges_ends_at_who_is_left_whatever_is_applied_first(world: 
 def test_an_open_merge_is_work_and_an_applied_one_is_not(world: World) -> None:
     world.add_customers([GONE, KEPT])
     merge(world)
-    world.execute("UPDATE raw_shopify.customer_statistics SET touched_at = NULL")
+    world.execute("TRUNCATE raw_shopify.customer_touches")
     with session_scope(world.factory) as session:
         assert orders_due(session)
     world.run_cleanly()

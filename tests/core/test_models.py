@@ -10,8 +10,12 @@ from core.models import Base, Order
 from core.settings import Settings
 from tests.fixtures.shopify import add_shop
 
-# People see several shops; a provider's event belongs to a shop only once it is matched.
-WITHOUT_SHOP = {"crm.users", "crm.user_sessions", "crm.login_attempts", "crm.delivery_events"}
+# People see several shops; a provider's event belongs to a shop only once it is matched; a
+# provider's limit is shared by all shops that send under one key.
+WITHOUT_SHOP = {
+    *("crm.users", "crm.user_sessions", "crm.login_attempts", "crm.delivery_events"),
+    "crm.send_teams",
+}
 TABLES = sorted(Base.metadata.tables.values(), key=lambda table: table.fullname)
 
 
@@ -58,8 +62,16 @@ def test_what_is_looked_up_is_indexed() -> None:
         ("customers", ("shop_id", "email_normalized")),
         ("refresh_requests", ("next_attempt_at",)),
         ("webhook_inbox", ("next_attempt_at",)),
-        ("customer_statistics", ("shop_id", "touched_at")),
+        ("customer_statistics", ("shop_id", "first_order_at")),
     } <= indexed
+
+
+@pytest.mark.requirement("RFM-04")
+def test_no_index_hears_of_what_every_order_changes() -> None:
+    """With an index on `last_order_at` each order wrote its customer to every index there is."""
+    [statistics] = [table for table in TABLES if table.name == "customer_statistics"]
+    indexed = {column.name for index in statistics.indexes for column in index.columns}
+    assert indexed.isdisjoint({"order_count", "total_spent", "last_order_at"})
 
 
 STATUSES = [

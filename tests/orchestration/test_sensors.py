@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from activation.liveness import LOCK, hold
 from core.database import SessionFactory, session_scope
-from core.models import CustomerStatistics, Shop, SyncRun
+from core.models import CustomerTouch, Shop, SyncRun
 from core.models.enums import SyncKind, SyncState
 from core.settings import Settings
 from orchestration.activation.defs.delivery.sensors import due_step_sensor, new_order_sensor
@@ -47,7 +47,7 @@ def touch_a_customer(session: Session, *, baseline_at: datetime | None = NOON) -
     )
     session.add(shop)
     session.flush()
-    session.add(CustomerStatistics(shop_id=shop.shop_id, customer_id=1, touched_at=NOON))
+    session.add(CustomerTouch(shop_id=shop.shop_id, customer_id=1, touched_at=NOON))
     session.commit()
 
 

@@ -15,6 +15,7 @@ from core.models import (
     Base,
     Checkout,
     CustomerMerge,
+    CustomerTouch,
     DeletedObject,
     DeliveryEvent,
     Engagement,
@@ -159,6 +160,7 @@ def _rows(world: World, order: int, former_order: int) -> Iterator[Base]:
         requested_at=now,
         next_attempt_at=None,
     )
+    yield CustomerTouch(shop_id=shop_id, customer_id=ADA, touched_at=now)
     yield Refund(
         shop_id=shop_id, refund_id=1, order_id=order, processed_at=now, amount=5, currency="EUR"
     )

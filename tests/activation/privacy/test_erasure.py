@@ -59,6 +59,7 @@ def test_the_search_finds_her_wherever_she_is(world: World) -> None:
         "raw_shopify.checkouts",
         "raw_shopify.customer_merges",
         "raw_shopify.customer_statistics",
+        "raw_shopify.customer_touches",
         "raw_shopify.customers",
         "raw_shopify.deleted_objects",
         "raw_shopify.orders",

@@ -6,7 +6,7 @@ from core.ingestion.functions import take_webhooks
 from core.paths import PROJECT_ROOT
 from tests.core.ingestion.conftest import Rows
 
-FROZEN = PROJECT_ROOT / "core" / "migrations" / "functions" / "take_webhooks_0004.sql"
+FROZEN = PROJECT_ROOT / "core" / "migrations" / "functions" / "take_webhooks_0005.sql"
 
 
 @pytest.mark.requirement("FOUND-03")

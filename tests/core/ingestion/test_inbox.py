@@ -41,8 +41,10 @@ def test_a_new_order_is_stored_counted_and_its_customer_asked_for_in_one_go(
     assert rows("SELECT line_id, order_id, unit_price FROM raw_shopify.order_lines") == [
         (110, 11, Decimal("49.9000"))
     ]
-    statistics = "SELECT order_count, total_spent, touched_at FROM raw_shopify.customer_statistics"
-    assert rows(statistics) == [(1, Decimal("49.9000"), clock.now())]
+    statistics = "SELECT order_count, total_spent FROM raw_shopify.customer_statistics"
+    assert rows(statistics) == [(1, Decimal("49.9000"))]
+    touches = "SELECT customer_id, touched_at FROM raw_shopify.customer_touches"
+    assert rows(touches) == [(5, clock.now())]
     assert rows("SELECT email, consent_state, tags FROM raw_shopify.customers") == [
         ("c5@example.com", None, [])
     ]

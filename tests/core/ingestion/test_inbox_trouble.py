@@ -169,7 +169,7 @@ def test_business_time_of_the_shop_marks_what_an_order_touched(
         moved = session.get_one(Shop, shop.shop_id)
         moved.is_sandbox, moved.clock_offset = True, timedelta(days=30)
     post(order_body(11, 5))
-    assert rows("SELECT touched_at FROM raw_shopify.customer_statistics") == [
+    assert rows("SELECT touched_at FROM raw_shopify.customer_touches") == [
         (clock.now() + timedelta(days=30),)
     ]
 

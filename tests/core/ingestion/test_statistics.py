@@ -94,13 +94,14 @@ def test_only_counted_orders_in_the_shops_currency_are_summed(
 def test_only_a_change_marks_a_customer_as_touched(
     session_factory: SessionFactory, shop: Shop, rows: Rows
 ) -> None:
-    touched = "SELECT touched_at FROM raw_shopify.customer_statistics ORDER BY customer_id"
+    touches = "SELECT customer_id, touched_at FROM raw_shopify.customer_touches ORDER BY 1, 2"
     write(session_factory, shop, row(1, 5))
-    assert rows(touched) == [(NOON,)]
+    assert rows(touches) == [(5, NOON)]
     write(session_factory, shop, row(1, 5), at=NOON + timedelta(days=1))
-    assert rows(touched) == [(NOON,)]
-    write(session_factory, shop, row(1, 6, seconds=1), at=NOON + timedelta(days=2))
-    assert rows(touched) == [(NOON + timedelta(days=2),)] * 2
+    assert rows(touches) == [(5, NOON)]
+    later = NOON + timedelta(days=2)
+    write(session_factory, shop, row(1, 6, seconds=1), at=later)
+    assert rows(touches) == [(5, NOON), (5, later), (6, later)]
 
 
 @pytest.mark.requirement("RFM-04")

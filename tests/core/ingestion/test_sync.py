@@ -234,9 +234,10 @@ def test_a_repeated_sync_changes_nothing(sync: Sync, fake: FakeShopify, rows: Ro
     fake.customers = [customer_node(1)]
     fake.orders = [order_node(11, 1), child(11, 111)]
     everything = """
-        SELECT c.loaded_at, o.loaded_at, s.touched_at, c.xmin::text, o.xmin::text, l.xmin::text
+        SELECT c.loaded_at, o.loaded_at, t.touch_id, c.xmin::text, o.xmin::text, l.xmin::text,
+            s.xmin::text
         FROM raw_shopify.customers c, raw_shopify.orders o, raw_shopify.order_lines l,
-            raw_shopify.customer_statistics s"""
+            raw_shopify.customer_statistics s, raw_shopify.customer_touches t"""
     sync()
     before = rows(everything)
     sync()

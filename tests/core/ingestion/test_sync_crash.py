@@ -57,7 +57,8 @@ TABLES = {
     "refunds": None,
     "checkouts": "loaded_at",
     "products": "loaded_at",
-    "customer_statistics": "touched_at",
+    "customer_statistics": None,
+    "customer_touches": "touched_at",
     "refresh_requests": "requested_at",
 }
 
