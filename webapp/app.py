@@ -14,10 +14,11 @@ from core.clock import Clock, SystemClock
 from core.database import make_engine, make_session_factory
 from core.settings import Settings, load_settings
 from webapp.assets import STATIC, CachedStaticFiles, read_assets
+from webapp.click_buffer import ClickBuffer
 from webapp.errors import install_error_handlers
 from webapp.middleware import RequestContext
 from webapp.receiver import COMMITS_AT_ONCE, WebhookReceiver, is_webhook
-from webapp.routes import data_docs, health, login, overview, unsubscribe, webhooks
+from webapp.routes import clicks, data_docs, health, login, overview, unsubscribe, webhooks
 from webapp.services import Services
 
 POOL_SIZE: Final = 10
@@ -61,7 +62,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
     app.add_middleware(RequestContext, is_https=services.is_https)
     app.take_webhooks()
     install_error_handlers(app)
-    for module in (health, webhooks, unsubscribe, login, overview, data_docs):
+    for module in (health, webhooks, clicks, unsubscribe, login, overview, data_docs):
         app.include_router(module.router)
     app.mount("/static", CachedStaticFiles(directory=STATIC), name="static")
     return app
@@ -79,14 +80,16 @@ def _services(settings: Settings, clock: Clock) -> Services:
         application_name="ecomcrm webhooks",
         is_pinged=False,  # a round trip to the database per group
     )
+    sessions = make_session_factory(engine)
     return Services(
         settings=settings,
         engine=engine,
-        session_factory=make_session_factory(engine),
+        session_factory=sessions,
         webhook_engine=webhooks,
         webhook_sessions=make_session_factory(webhooks),
         clock=clock,
         provider=ResendProvider.from_settings(settings),
+        clicks=ClickBuffer(sessions),
         assets=read_assets(),
     )
 

@@ -10,6 +10,7 @@ from core.clock import Clock
 from core.database import SessionFactory
 from core.settings import Settings
 from webapp.assets import Assets
+from webapp.click_buffer import ClickBuffer
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,12 @@ class Services:
     """For the receiver of webhooks alone: pages never wait for its connections."""
     clock: Clock
     provider: ResendProvider
+    """Verifies Resend's events, whoever delivers the mail."""
+    clicks: ClickBuffer
     assets: Assets
 
     def close(self) -> None:
+        self.clicks.close()
         self.provider.close()
         self.engine.dispose()
         self.webhook_engine.dispose()

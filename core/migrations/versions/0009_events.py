@@ -43,6 +43,31 @@ WHERE
 """
 
 
+# Opens and clicks that were told of before. Which of them machines made is judged when the next event
+# of their mail arrives.
+FILL_ENGAGEMENTS = """
+INSERT INTO crm.engagements (
+    shop_id, message_id, engagement_key, kind, source, url, engaged_at, recorded_at, ip_address,
+    user_agent
+)
+SELECT
+    events.shop_id,
+    events.message_id,
+    events.event_id,
+    CASE WHEN events.event_type = 'email.clicked' THEN 'click' ELSE 'open' END,
+    'provider',
+    left(events.body #>> '{data,click,link}', 2000),
+    events.occurred_at,
+    events.received_at,
+    left(events.body #>> '{data,click,ipAddress}', 64),
+    left(events.body #>> '{data,click,userAgent}', 400)
+FROM crm.delivery_events AS events
+INNER JOIN crm.messages
+    ON events.shop_id = messages.shop_id AND events.message_id = messages.message_id
+WHERE events.event_type IN ('email.opened', 'email.clicked') AND events.state = 'matched'
+"""
+
+
 def check_of(column: str, values: Sequence[str]) -> str:
     return f"{column} IN ({', '.join(repr(value) for value in values)})"
 
@@ -82,6 +107,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("pushed_at IS NOT NULL"),
     )
     create_engagements()
+    op.execute(FILL_ENGAGEMENTS)
     op.create_table(
         "sending_holds",
         sa.Column("shop_id", sa.Integer(), nullable=False),
