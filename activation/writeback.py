@@ -18,6 +18,7 @@ from core.models import WriteBack
 from core.models.enums import ConsentState, WriteBackKind, WriteBackState
 
 UNSUBSCRIBED_TAG: Final = "unsubscribed"
+CONFIRMED: Final = "CONFIRMED_OPT_IN"
 
 CUSTOMERS_OF_ADDRESS = text("""
 -- Returns the customers with this address. `has_tag`: somebody tagged them so already.
@@ -140,6 +141,19 @@ def after_undo(session: Session, asked: Occasion, email: str) -> int:
     return _queue(session, asked, wishes)
 
 
+def after_confirmation(session: Session, asked: Occasion, email: str) -> int:
+    """Tell Shopify that whoever has this (normalised) address confirmed their subscription."""
+    rows = _customers(session, asked.shop_id, email)
+    return _queue(
+        session,
+        asked,
+        [
+            _consent(asked, row.customer_id, ConsentState.SUBSCRIBED) | {"consent_level": CONFIRMED}
+            for row in rows
+        ],
+    )
+
+
 def _customers(session: Session, shop_id: int, email: str) -> Sequence[Any]:
     return session.execute(
         CUSTOMERS_OF_ADDRESS, {"shop_id": shop_id, "email": email, "tag": UNSUBSCRIBED_TAG}
@@ -183,6 +197,7 @@ def _wish(
         "kind": kind,
         "tag": tag,
         "consent_state": None,
+        "consent_level": None,
         "consent_at": None,
         "state": WriteBackState.QUEUED,
         "requested_at": asked.at,

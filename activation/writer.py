@@ -12,6 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
+from activation.writeback import CONFIRMED
 from core.clock import Clock
 from core.database import SessionFactory, session_scope
 from core.errors import PermanentError, TransientError
@@ -31,7 +32,7 @@ FIRST_RETRY: Final = timedelta(seconds=30)
 LONGEST_RETRY: Final = timedelta(hours=1)
 ATTEMPTS: Final = 80  # three days
 DEFAULT_LEVEL: Final = "SINGLE_OPT_IN"
-LEVELS: Final = frozenset({"SINGLE_OPT_IN", "CONFIRMED_OPT_IN"})
+LEVELS: Final = frozenset({DEFAULT_LEVEL, CONFIRMED})
 IN_FUTURE: Final = "must not be in the future"
 UNKNOWN_CUSTOMER: Final = ("does not exist", "not found")
 
@@ -67,8 +68,8 @@ WHERE
         FOR UPDATE SKIP LOCKED
     )
 RETURNING
-    wish.write_back_id, wish.customer_id, wish.kind, wish.tag, wish.consent_state, wish.consent_at,
-    wish.attempts
+    wish.write_back_id, wish.customer_id, wish.kind, wish.tag, wish.consent_state,
+    wish.consent_level, wish.consent_at, wish.attempts
 """)
 
 READ_CUSTOMER = text("""
@@ -93,10 +94,11 @@ LEFT JOIN raw_shopify.customers
     ON customers.shop_id = :shop_id AND customers.customer_id = :customer_id
 """)
 
-IS_UNSUBSCRIBED = text("""
--- Returns whether this address is unsubscribed here. Changes nothing. Primary key.
-SELECT EXISTS (
-    SELECT 1
+UNSUBSCRIBED_AT = text("""
+-- Returns since when this address is unsubscribed here; NULL: it is not. Changes nothing.
+-- Primary key.
+SELECT (
+    SELECT suppressed_at
     FROM crm.suppressions
     WHERE
         shop_id = :shop_id
@@ -265,10 +267,13 @@ class _Writer:
         if held is None:
             return _GONE
         with session_scope(self._factory) as session:
-            is_unsubscribed: bool = session.execute(
-                IS_UNSUBSCRIBED, {"shop_id": self._shop_id, "email": held.email}
+            left_at: datetime | None = session.execute(
+                UNSUBSCRIBED_AT, {"shop_id": self._shop_id, "email": held.email}
             ).scalar_one()
-        if wish.consent_state == ConsentState.UNSUBSCRIBED:
+        is_unsubscribed = left_at is not None
+        if wish.consent_level is not None:
+            reason = _why_not_confirm(held, wish.consent_at, left_at)
+        elif wish.consent_state == ConsentState.UNSUBSCRIBED:
             reason = _why_not_unsubscribe(held, wish.consent_at, is_unsubscribed=is_unsubscribed)
         else:
             reason = _why_not_subscribe(held, unsubscribed_at, is_unsubscribed=is_unsubscribed)
@@ -305,6 +310,19 @@ def _why_not_subscribe(
     return None
 
 
+def _why_not_confirm(
+    held: _Consent, confirmed_at: datetime, left_at: datetime | None
+) -> _Outcome | None:
+    """A click confirms the subscription that is there; it makes none."""
+    if left_at is not None and left_at >= confirmed_at:
+        return _Outcome(WriteBackState.SUPERSEDED, "Their address is unsubscribed since.")
+    if held.state != ConsentState.SUBSCRIBED:
+        return _Outcome(WriteBackState.SUPERSEDED, "They are not subscribed at Shopify.")
+    if held.level == CONFIRMED:
+        return _Outcome(WriteBackState.DONE)  # by us, before a crash, or at the shop
+    return None
+
+
 def _is_same(one: datetime | None, other: datetime) -> bool:
     """To the second, which is what Shopify keeps."""
     return one is not None and one.replace(microsecond=0) == other.replace(microsecond=0)
@@ -329,7 +347,7 @@ def _update_consent(client: ShopifyClient, wish: Row[Any], held: _Consent) -> _O
     """Dated when the person decided; where our clock is ahead of Shopify's, dated by Shopify."""
     consent = {
         "marketingState": wish.consent_state,
-        "marketingOptInLevel": held.level if held.level in LEVELS else DEFAULT_LEVEL,
+        "marketingOptInLevel": wish.consent_level or _level(held),
         "consentUpdatedAt": wish.consent_at.isoformat(timespec="seconds"),
     }
     answer = _mutate_consent(client, wish.customer_id, consent)
@@ -341,6 +359,10 @@ def _update_consent(client: ShopifyClient, wish: Row[Any], held: _Consent) -> _O
         return refused
     address = (answer["customer"] or {}).get("defaultEmailAddress") or {}
     return _Outcome(WriteBackState.DONE, consent_at=_time(address.get("marketingUpdatedAt")))
+
+
+def _level(held: _Consent) -> str:
+    return held.level if held.level in LEVELS else DEFAULT_LEVEL
 
 
 def _mutate_consent(

@@ -16,6 +16,12 @@ class FirstOrder(msgspec.Struct, frozen=True, tag_field="type", tag="first_order
     """The customer's first counted order; its moment is the order's `processed_at`."""
 
 
+class ConsentGiven(msgspec.Struct, frozen=True, tag_field="type", tag="consent_given"):
+    """A subscription that is to be confirmed. Nobody is enrolled by it: activation/consent queues
+    its one mail, which is no marketing.
+    """
+
+
 class Wait(msgspec.Struct, frozen=True, tag_field="type", tag="wait", forbid_unknown_fields=True):
     step_key: str
     seconds: int
@@ -36,12 +42,13 @@ class SendEmail(
 
 
 Step: TypeAlias = Wait | SendEmail
+Trigger: TypeAlias = FirstOrder | ConsentGiven
 
 
 class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`late_after_seconds`: how long after it was due a message may still leave."""
 
-    trigger: FirstOrder
+    trigger: Trigger
     steps: tuple[Step, ...]
     late_after_seconds: int
 

@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from activation.automation.definition import FirstOrder
 from activation.automation.switching import LoadedAutomation, load_automations
 
 FIRST: Final = "first"  # entry key of what happens once in a customer's life
@@ -118,7 +119,7 @@ def enrol(
     """Evaluate the triggers of all active automations for `customer_ids` (None: everyone)."""
     enrolled = too_late = 0
     for automation in load_automations(session, shop_id):
-        if automation.is_active:
+        if automation.is_active and isinstance(automation.definition.trigger, FirstOrder):
             report = _enrol_first_orders(
                 session, shop_id, automation, customer_ids=customer_ids, now=now, run_id=run_id
             )

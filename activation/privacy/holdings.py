@@ -249,6 +249,33 @@ HOLDINGS: Final = (
         kept="keyed hashes of addresses and numbers",
     ),
     Holding(
+        "crm.consent_events",
+        ("email_normalized", "customer_id", "reason_text", "ip", "user_agent"),
+        f"(customer_id = {_CUSTOMERS} OR email_normalized IN {_EMAILS})",
+        """
+        UPDATE crm.consent_events
+        SET
+            email_normalized = NULL,
+            customer_id = NULL,
+            reason_text = NULL,
+            ip = NULL,
+            user_agent = NULL
+        """,
+        kept="that somebody agreed or left, and when, for the counts",
+    ),
+    Holding(
+        "crm.consent_confirmations",
+        ("email_normalized", "customer_id"),
+        f"(customer_id = {_CUSTOMERS} OR email_normalized IN {_EMAILS})",
+        _deleted("crm.consent_confirmations"),
+    ),
+    Holding(
+        "crm.opt_outs",
+        ("email_normalized",),
+        f"email_normalized IN {_EMAILS}",
+        _deleted("crm.opt_outs"),
+    ),
+    Holding(
         "crm.privacy_requests",
         ("subject", "export", "error"),
         f"privacy_request_id <> :request_id AND {_ABOUT_OTHER_REQUESTS}",

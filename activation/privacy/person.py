@@ -46,14 +46,22 @@ WHERE
 """)
 
 READ_MAILED = text("""
--- Returns the addresses that mails to these customers went to; a customer may have changed theirs.
--- Changes nothing. Index ix_messages__customer.
-SELECT DISTINCT messages.email
+-- Returns the addresses that mails to these customers went to, and under which they decided on
+-- mails; a customer may have changed theirs. Changes nothing.
+-- Indexes ix_messages__customer, ix_consent_events__customer.
+SELECT messages.email
 FROM crm.messages
 WHERE
     messages.shop_id = :shop_id
     AND messages.customer_id = ANY(CAST(:customer_ids AS bigint []))
     AND messages.email IS NOT NULL
+UNION
+SELECT events.email_normalized
+FROM crm.consent_events AS events
+WHERE
+    events.shop_id = :shop_id
+    AND events.customer_id = ANY(CAST(:customer_ids AS bigint []))
+    AND events.email_normalized IS NOT NULL
 """)
 
 READ_ORDERS = text("""

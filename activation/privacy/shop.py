@@ -34,7 +34,8 @@ LIMIT :limit
 """)
 
 OTHER_ADDRESSES = text("""
--- Returns addresses of guests, and those that mail went to. Changes nothing. Reads the shop's rows.
+-- Returns addresses of guests, those that mail went to, those that decided. Changes nothing.
+-- Reads the shop's rows.
 SELECT email FROM raw_shopify.orders WHERE shop_id = :shop_id AND email IS NOT NULL
 UNION
 SELECT email FROM raw_shopify.checkouts WHERE shop_id = :shop_id AND email IS NOT NULL
@@ -44,6 +45,10 @@ UNION
 SELECT email_normalized
 FROM crm.suppressions
 WHERE shop_id = :shop_id AND reason <> 'erased'
+UNION
+SELECT email_normalized
+FROM crm.consent_events
+WHERE shop_id = :shop_id AND email_normalized IS NOT NULL
 """)
 
 ERASE_EVENTS = text("""

@@ -100,6 +100,9 @@ class ConsentPolicy(Base):
     compare_at: Mapped[datetime] = mapped_column(
         server_default=text("clock_timestamp()"), doc="real time; not earlier"
     )
+    compared_to: Mapped[int] = mapped_column(
+        BigInteger, server_default=text("0"), doc="customer it has got to; 0: none is under way"
+    )
 
 
 class ConsentConfirmation(Base):

@@ -205,6 +205,7 @@ def upgrade() -> None:
         sa.Column("double_opt_in", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         _moment("double_opt_in_since", nullable=True),
         _moment("compare_at", default="clock_timestamp()"),
+        sa.Column("compared_to", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         _shop("consent_policies"),
         sa.PrimaryKeyConstraint("shop_id", name=op.f("pk_consent_policies")),
         schema="crm",

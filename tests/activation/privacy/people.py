@@ -14,12 +14,15 @@ from core.database import session_scope
 from core.models import (
     Base,
     Checkout,
+    ConsentConfirmation,
+    ConsentEvent,
     CustomerMerge,
     CustomerTouch,
     DeletedObject,
     DeliveryEvent,
     Engagement,
     InboxMessage,
+    OptOut,
     PrivacyRequest,
     RefreshRequest,
     Refund,
@@ -29,10 +32,13 @@ from core.models import (
     WriteBack,
 )
 from core.models.enums import (
+    ConsentSource,
+    ConsentStanding,
     EngagementKind,
     EngagementSource,
     EventState,
     InboxState,
+    LeavingReason,
     ObjectType,
     PrivacyKind,
     PrivacyState,
@@ -190,6 +196,27 @@ def _rows(world: World, order: int, former_order: int) -> Iterator[Base]:
             suppressed_at=now,
             message_id=former.message_id,
         )
+    yield ConsentEvent(
+        shop_id=shop_id,
+        email_normalized=FORMER_EMAIL,
+        customer_id=FORMER_ADA,
+        state_after=ConsentStanding.UNSUBSCRIBED,
+        occurred_at=now,
+        source=ConsentSource.PAGE,
+        reason=LeavingReason.OTHER,
+        reason_text="secret note of ada",
+        ip="203.0.113.7",
+        user_agent="Adalberta's browser",
+    )
+    yield ConsentConfirmation(
+        shop_id=shop_id, email_normalized=EMAIL, customer_id=ADA, given_at=now, asked_at=now
+    )
+    yield OptOut(
+        shop_id=shop_id,
+        email_normalized=EMAIL,
+        automation_id=hers.automation_id,
+        opted_out_at=now,
+    )
     yield WriteBack(
         shop_id=shop_id,
         dedupe_key=f"consent/{ADA}",

@@ -48,10 +48,13 @@ def test_the_search_finds_her_wherever_she_is(world: World) -> None:
     places = found_in_database(world)
     assert {string for _, string in places} == {string.casefold() for string in STRINGS}
     assert {table for table, _ in places} == {
+        "crm.consent_confirmations",
+        "crm.consent_events",
         "crm.delivery_events",
         "crm.engagements",
         "crm.enrollments",
         "crm.messages",
+        "crm.opt_outs",
         "crm.privacy_requests",
         "crm.segment_memberships",
         "crm.suppressions",

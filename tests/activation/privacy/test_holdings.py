@@ -20,6 +20,7 @@ HARMLESS: Final = {
     "crm.audit_entries": "what people who log in decided about counts",
     "crm.automations": "what the merchant named their flows",
     "crm.automation_versions": "the merchant's own texts",
+    "crm.consent_policies": "the merchant's choice; how far a walk got says nothing of a person",
     "crm.login_attempts": "hashes, of people who log in",
     "crm.rfm_runs": "counts",
     "crm.shop_members": "people who log in",
@@ -39,12 +40,14 @@ HARMLESS: Final = {
 }
 # Columns of tables that do hold people.
 HARMLESS_COLUMNS: Final = {
+    "crm.consent_events.message_id": "ours; the message is nobody's once erased",
     "crm.delivery_events.message_id": "ours; the message is nobody's once erased",
     "crm.engagements.message_id": "ours; the message is nobody's once erased",
     "crm.message_batches.body": "only while open (batches.py)",
     "crm.message_batches.body_sha256": "of many mails together; none can be got back from it",
     "crm.message_batches.message_count": "a count",
     "crm.messages.message_id": "ours, nobody's once erased",
+    "crm.opt_outs.message_id": "ours; deleted with its row",
     "crm.privacy_requests.receipt": "counts",
     "crm.suppressions.message_id": "ours; deleted with its row",
     "raw_shopify.checkouts.name": "deleted with its row",
