@@ -88,6 +88,9 @@ class Settings(BaseModel):
         "2026-07", alias="ECOMCRM_SHOPIFY_API_VERSION"
     )
 
+    mail_provider: Literal["resend", "smtp"] = Field("resend", alias="ECOMCRM_MAIL_PROVIDER")
+    smtp_url: SecretStr | None = Field(None, alias="ECOMCRM_SMTP_URL")
+
     resend_api_key: SecretStr | None = Field(None, alias="RESEND_API_KEY")
     resend_base_url: HttpUrl = Field("https://api.resend.com", alias="ECOMCRM_RESEND_BASE_URL")
     resend_webhook_secret: SecretStr | None = Field(None, alias="ECOMCRM_RESEND_WEBHOOK_SECRET")

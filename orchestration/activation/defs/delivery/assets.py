@@ -12,7 +12,7 @@ import dagster as dg
 
 from activation.cycle import Cycle, run_due
 from activation.liveness import hold
-from activation.provider.resend import ResendProvider
+from activation.provider.choice import provider_of
 from core.models import Enrollment, Message, PrivacyRequest, WriteBack
 from orchestration.shared.columns import table_metadata
 from orchestration.shared.names import (
@@ -95,7 +95,7 @@ def _run(
     context: dg.AssetExecutionContext, runtime: Runtime, stop: Event
 ) -> dict[str, int | float]:
     began = time.monotonic()
-    with ResendProvider.from_settings(runtime.settings) as provider:
+    with provider_of(runtime.settings) as provider:
         report = run_due(
             Cycle(
                 factory=runtime.factory,
