@@ -95,6 +95,10 @@ class Settings(BaseModel):
     resend_base_url: HttpUrl = Field("https://api.resend.com", alias="ECOMCRM_RESEND_BASE_URL")
     resend_webhook_secret: SecretStr | None = Field(None, alias="ECOMCRM_RESEND_WEBHOOK_SECRET")
 
+    send_requests_per_second: Annotated[float, Field(gt=0, le=100_000)] = Field(
+        9.0, alias="ECOMCRM_SEND_REQUESTS_PER_SECOND"
+    )
+
     ingest_processes: Annotated[int, Field(ge=1, le=16)] = Field(
         1, alias="ECOMCRM_INGEST_PROCESSES"
     )

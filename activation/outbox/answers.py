@@ -3,14 +3,15 @@
     accepted                       completed, ids to its members
     refused, nothing ever unknown  dissolved: a bad mail is found by halving, anything else waits
     refused after an unknown       the same bytes again
-    unreachable, unknown           the same bytes again, later
+    unreachable, unknown           the same bytes again, later; where the provider does not know a
+                                   request that is repeated, an unknown one is given up at once
     key conflict                   given up: nothing is sent again on our own
 
 One transaction that holds the row of the batch; the call itself was made with none open.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sqlalchemy import text
@@ -28,6 +29,7 @@ from activation.outbox.batches import (
 )
 from activation.outbox.freeze import freeze_members
 from activation.outbox.members import Failed, Member, lock_frozen
+from activation.outbox.outage import LONGEST_SILENCE
 from activation.outbox.recovery import give_up
 from activation.outbox.worker import Delivered, Outbox, SendReport
 from activation.provider import (
@@ -45,10 +47,9 @@ from core.models.enums import AttemptOutcome, BatchState
 FIRST_RETRY: Final = timedelta(seconds=2)
 LONGEST_RETRY: Final = timedelta(minutes=10)
 SLOW_DOWN_DEFAULT: Final = timedelta(seconds=1)
-PAUSES: Final = {
-    RefusalKind.QUOTA: timedelta(hours=1),
-    RefusalKind.SHOP: timedelta(minutes=15),
-}
+SHOP_PAUSE: Final = timedelta(minutes=15)
+MONTHLY_QUOTA_PAUSE: Final = timedelta(hours=6)  # it ends with the bill's month, or a larger plan
+BREAKER_AFTER: Final = 3  # attempts without an answer
 
 COMPLETE_MEMBERS = text("""
 -- Changes crm.messages: accepted, with the provider's id. A member that an event has already moved
@@ -83,7 +84,12 @@ def complete(outbox: Outbox, held: Held, answer: ProviderAnswer) -> Delivered:
                 finish_attempt(session, held, AttemptOutcome.UNKNOWN, error=words)
                 count = give_up(session, held, reason=words, now=outbox.clock.now())
                 return Delivered(SendReport(unknown=count))
+            case Unknown(words) if not outbox.provider.replays_safely:
+                finish_attempt(session, held, AttemptOutcome.UNKNOWN, error=words)
+                count = give_up(session, held, reason=words, now=outbox.clock.now())
+                return Delivered(SendReport(unknown=count))
             case Unreachable() | Unknown():
+                _mind_silence(session, held, answer)
                 return _try_again(session, held, answer)
 
 
@@ -137,7 +143,7 @@ def _refused(
 ) -> Delivered:
     """A definite no: the batch comes apart, unless an earlier attempt may have been accepted."""
     now = outbox.clock.now()
-    _mind_refusal(session, held.shop_id, answer)
+    _mind_refusal(session, outbox, held.shop_id, answer)
     if batch.may_have_been_accepted:
         return _try_again(session, held, answer)
     finish_attempt(
@@ -170,18 +176,54 @@ def _split(
     for half in (members[middle:], members[:middle]):
         if half:
             frozen = freeze_members(
-                session, shop_id, half, now=now, settings=outbox.settings, lease=outbox.lease
+                session,
+                shop_id,
+                half,
+                now=now,
+                settings=outbox.settings,
+                serialise=outbox.provider.serialise,
+                lease=outbox.lease,
             )
             delivered.report.add_frozen(frozen)
             delivered.follow_ups += [frozen.batch] if frozen.batch else []
 
 
-def _mind_refusal(session: Session, shop_id: int, answer: Refused) -> None:
-    """Keep the pace the provider asks for, or pause the shop with its reason."""
-    if answer.kind is RefusalKind.MAIL:
-        return
-    delay = answer.retry_after or PAUSES.get(answer.kind, SLOW_DOWN_DEFAULT)
-    if answer.kind is RefusalKind.RATE and delay.total_seconds() <= pacing.LONGEST_WAIT:
-        pacing.slow_down(session, shop_id, delay=delay)
-    else:
-        pacing.pause(session, shop_id, delay=delay, reason=answer.message)
+def _mind_refusal(session: Session, outbox: Outbox, shop_id: int, answer: Refused) -> None:
+    """Keep the pace the provider asks for; or pause, the shop or all that share its account."""
+    match answer.kind:
+        case RefusalKind.MAIL:
+            return
+        case RefusalKind.RATE:
+            delay = answer.retry_after or SLOW_DOWN_DEFAULT
+            if delay.total_seconds() <= pacing.LONGEST_WAIT:
+                pacing.slow_down(session, outbox.pace, delay=delay)
+            else:
+                until = datetime.now(UTC) + delay
+                pacing.pause_team(session, outbox.pace, until=until, reason=answer.message)
+                pacing.share_pause(session, shop_id, outbox.pace)
+        case RefusalKind.DAILY_QUOTA | RefusalKind.MONTHLY_QUOTA:
+            until = quota_begins_anew(answer.kind, datetime.now(UTC))
+            pacing.pause_team(session, outbox.pace, until=until, reason=answer.message)
+            pacing.share_pause(session, shop_id, outbox.pace)
+        case RefusalKind.SHOP:
+            delay = answer.retry_after or SHOP_PAUSE
+            pacing.pause(session, shop_id, delay=delay, reason=answer.message)
+
+
+def quota_begins_anew(kind: RefusalKind, now: datetime) -> datetime:
+    """When to ask again. Nobody tells when a month of the bill ends, so that is asked for."""
+    if kind is RefusalKind.DAILY_QUOTA:
+        return pacing.next_utc_midnight(now)
+    return now + MONTHLY_QUOTA_PAUSE
+
+
+def _mind_silence(session: Session, held: Held, answer: Unreachable | Unknown) -> None:
+    """The breaker opens: while this batch alone knocks, the merchant is told why nothing leaves.
+
+    As long as `outage.is_silent` and never longer: one batch that alone gets no answer must not
+    hold up all others.
+    """
+    if held.attempt >= BREAKER_AFTER:
+        delay = min(retry_delay(held.attempt), LONGEST_SILENCE)
+        words = f"The provider gives no answer ({answer.message}); it is asked again by itself."
+        pacing.pause(session, held.shop_id, delay=delay, reason=words)

@@ -15,9 +15,10 @@ from activation.eligibility import Decision
 from activation.outbox.members import Failed, Member, settle
 from core.models.enums import AttemptOutcome, BatchState
 
-BATCH_SIZE: Final = 100  # the provider's limit for one request
+BATCH_SIZE: Final = 100  # no request holds more, whatever its provider would take
 LEASE: Final = timedelta(seconds=60)  # more than twice the longest call (provider/resend.py)
 GIVE_UP_AFTER: Final = timedelta(hours=23)  # the provider forgets keys after 24
+RECONCILE_AFTER: Final = timedelta(minutes=5)  # events that are on their way may settle it
 COMPRESSION: Final = 1  # 20 : 1 already, at a fifth of the time of the default
 
 INSERT_BATCH = text("""
@@ -58,6 +59,7 @@ LOCK_OPEN = text("""
 SELECT
     batch_id,
     message_count,
+    clock_timestamp() AS locked_at,
     first_unknown_at IS NOT NULL AS may_have_been_accepted,
     coalesce(clock_timestamp() - first_unknown_at > :give_up_after, false) AS is_given_up
 FROM crm.message_batches
@@ -71,20 +73,21 @@ FOR UPDATE
 
 BEGIN_ATTEMPT = text("""
 -- Changes crm.message_batches and crm.delivery_attempts: the next attempt is on record before the
--- call, so that a worker that dies in it leaves a trace.
+-- call, so that a worker that dies in it leaves a trace. It begins at :started_at, before
+-- eligibility was looked at, so that no unsubscribe of an earlier instant was overlooked.
 WITH begun AS (
     UPDATE crm.message_batches
     SET
         attempt = attempt + 1,
         lease_until = clock_timestamp() + :lease,
         next_attempt_at = NULL,
-        first_attempt_at = coalesce(first_attempt_at, clock_timestamp())
+        first_attempt_at = coalesce(first_attempt_at, :started_at)
     WHERE shop_id = :shop_id AND batch_id = :batch_id
     RETURNING shop_id, batch_id, attempt
 )
 
 INSERT INTO crm.delivery_attempts (shop_id, batch_id, attempt, run_id, started_at)
-SELECT begun.shop_id, begun.batch_id, begun.attempt, :run_id, clock_timestamp()
+SELECT begun.shop_id, begun.batch_id, begun.attempt, :run_id, :started_at
 FROM begun
 """)
 
@@ -100,13 +103,16 @@ WHERE shop_id = :shop_id AND batch_id = :batch_id AND attempt = :attempt
 """)
 
 CLOSE_BATCH = text("""
--- Changes crm.message_batches: nothing more will be sent of it, so the bytes go. Primary key.
+-- Changes crm.message_batches: nothing more will be sent of it, so the bytes go. What became of an
+-- unknown one is looked for a little later (reconcile.py). Primary key.
 UPDATE crm.message_batches
 SET
-    state = :state,
+    state = CAST(:state AS text),
     body = NULL,
     lease_until = NULL,
-    next_attempt_at = NULL,
+    next_attempt_at = CASE
+        WHEN CAST(:state AS text) = 'unknown' THEN clock_timestamp() + :reconcile_after
+    END,
     last_error = :error,
     finished_at = :now
 WHERE shop_id = :shop_id AND batch_id = :batch_id
@@ -149,6 +155,7 @@ class OpenBatch:
     message_count: int
     may_have_been_accepted: bool
     is_given_up: bool
+    locked_at: datetime
 
 
 @dataclass(frozen=True)
@@ -222,7 +229,23 @@ def lock_open(session: Session, held: Held) -> OpenBatch | None:
     ).one_or_none()
     if row is None:
         return None
-    return OpenBatch(row.message_count, row.may_have_been_accepted, row.is_given_up)
+    return OpenBatch(row.message_count, row.may_have_been_accepted, row.is_given_up, row.locked_at)
+
+
+def begin_attempt(
+    session: Session, held: Held, batch: OpenBatch, *, lease: timedelta, run_id: str | None
+) -> None:
+    """Put the attempt after `held.attempt` on record; the lease begins anew."""
+    session.execute(
+        BEGIN_ATTEMPT,
+        {
+            "shop_id": held.shop_id,
+            "batch_id": held.batch_id,
+            "lease": lease,
+            "run_id": run_id,
+            "started_at": batch.locked_at,
+        },
+    )
 
 
 def release(
@@ -279,6 +302,7 @@ def close_batch(
             "state": state.value,
             "error": error,
             "now": now,
+            "reconcile_after": RECONCILE_AFTER,
         },
     )
 

@@ -10,7 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from activation.dedupe import is_displaced
-from activation.eligibility import Decision, Defer, Skip, Subject, decide_all
+from activation.eligibility import Decision, Defer, Skip, Stage, Subject, decide_all
+from activation.eligibility.turns import give_back
 from activation.refreshes import request_refreshes
 from core.models.enums import DeferReason, MessageState, SkipReason
 
@@ -24,6 +25,8 @@ _COLUMNS = """
     messages.due_at,
     messages.expires_at,
     messages.defer_reason,
+    messages.priority,
+    messages.is_test,
     messages.dedupe_key,
     enrollments.order_id
 FROM crm.messages
@@ -33,13 +36,43 @@ LEFT JOIN crm.enrollments
         AND messages.enrollment_id = enrollments.enrollment_id
 """
 
+READ_PRIORITIES = text("""
+-- Returns the priorities of which a message is due, most urgent first. Changes nothing. One look
+-- into ix_messages__claim for each priority that is queued, however many messages are.
+WITH RECURSIVE queue AS (
+    (
+        SELECT messages.priority, messages.due_at
+        FROM crm.messages
+        WHERE messages.shop_id = :shop_id AND messages.state = 'queued'
+        ORDER BY messages.priority, messages.due_at
+        LIMIT 1
+    )
+    UNION ALL
+    SELECT following.priority, following.due_at
+    FROM queue
+    CROSS JOIN LATERAL (
+        SELECT messages.priority, messages.due_at
+        FROM crm.messages
+        WHERE
+            messages.shop_id = :shop_id
+            AND messages.state = 'queued'
+            AND messages.priority > queue.priority
+        ORDER BY messages.priority, messages.due_at
+        LIMIT 1
+    ) AS following
+)
+
+SELECT priority FROM queue WHERE due_at <= :now ORDER BY priority
+""")
+
 CLAIM_QUEUED = text(f"""
--- Returns due messages of one shop, oldest first, and locks them; a row another worker holds is
--- passed over. Index ix_messages__queue.
+-- Returns due messages of one shop and priority, oldest first, and locks them; a row another worker
+-- holds is passed over. Index ix_messages__claim.
 SELECT {_COLUMNS}
 WHERE
     messages.shop_id = :shop_id
     AND messages.state = 'queued'
+    AND messages.priority = :priority
     AND messages.due_at <= :now
 ORDER BY messages.due_at, messages.message_id
 LIMIT :limit
@@ -100,6 +133,8 @@ class Member:
     due_at: datetime
     expires_at: datetime
     defer_reason: DeferReason | None
+    priority: int
+    is_test: bool
     dedupe_key: str
     order_id: int | None
 
@@ -112,8 +147,22 @@ class Failed:
 
 
 def claim_queued(session: Session, shop_id: int, *, now: datetime, limit: int) -> list[Member]:
-    rows = session.execute(CLAIM_QUEUED, {"shop_id": shop_id, "now": now, "limit": limit})
-    return [_member(row) for row in rows.mappings()]
+    """Up to `limit` due messages, the most urgent first, locked until the transaction ends."""
+    members: list[Member] = []
+    for priority in session.scalars(READ_PRIORITIES, {"shop_id": shop_id, "now": now}).all():
+        rows = session.execute(
+            CLAIM_QUEUED,
+            {
+                "shop_id": shop_id,
+                "priority": priority,
+                "now": now,
+                "limit": limit - len(members),
+            },
+        )
+        members += [_member(row) for row in rows.mappings()]
+        if len(members) >= limit:
+            break
+    return members
 
 
 def lock_frozen(session: Session, shop_id: int, batch_id: int) -> list[Member]:
@@ -128,10 +177,14 @@ def judge(
     *,
     secret_key: SecretStr,
     now: datetime,
+    stage: Stage,
 ) -> dict[int, Decision]:
-    """Eligibility of each member now; asks Shopify where consent is unknown."""
+    """Eligibility of each member now; asks Shopify where consent is unknown.
+
+    Who is let through at `Stage.FREEZE` must be frozen in the same transaction.
+    """
     subjects = [_subject(member) for member in members]
-    decisions = decide_all(session, shop_id, subjects, secret_key=secret_key, now=now)
+    decisions = decide_all(session, shop_id, subjects, secret_key=secret_key, now=now, stage=stage)
     displaced = [each.message_id for each in members if is_displaced(each.dedupe_key)]
     decisions |= dict.fromkeys(displaced, Skip(SkipReason.EXITED))
     request_refreshes(
@@ -152,7 +205,10 @@ def settle(
     *,
     now: datetime,
 ) -> None:
-    """Take members out of any batch: skipped, failed, deferred, or queued again as they were."""
+    """Take members out of any batch: skipped, failed, deferred, or queued again as they were.
+
+    What will never leave counts for no cap any more, and whoever waited for it is looked at again.
+    """
     rows = [_settled(member, outcomes.get(member.message_id)) for member in members]
     if not rows:
         return
@@ -162,6 +218,12 @@ def settle(
         {"shop_id": shop_id, "now": now}
         | dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)),
     )
+    gone = [each.email for each in members if _is_over(outcomes.get(each.message_id))]
+    give_back(session, shop_id, gone, now=now)
+
+
+def _is_over(outcome: Decision | Failed | None) -> bool:
+    return isinstance(outcome, Skip | Failed)
 
 
 def _settled(
@@ -169,9 +231,10 @@ def _settled(
 ) -> tuple[int, str, str | None, str | None, str | None, datetime]:
     queued = MessageState.QUEUED.value
     match outcome:
-        case Skip(reason):
+        case Skip(reason, waited_for):
             state = MessageState.SKIPPED.value
-            return member.message_id, state, reason.value, None, None, member.due_at
+            waited = waited_for and waited_for.value
+            return member.message_id, state, reason.value, waited, None, member.due_at
         case Failed(words):
             state = MessageState.FAILED.value
             return member.message_id, state, None, None, words, member.due_at
@@ -188,7 +251,10 @@ def _subject(member: Member) -> Subject:
         automation_id=member.automation_id,
         order_id=member.order_id,
         expires_at=member.expires_at,
-        has_waited_for_consent=member.defer_reason is DeferReason.CONSENT_UNKNOWN,
+        due_at=member.due_at,
+        priority=member.priority,
+        waits_for=member.defer_reason,
+        is_test=member.is_test,
     )
 
 

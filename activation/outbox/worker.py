@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from activation.outbox.batches import BATCH_SIZE, LEASE, Held
 from activation.outbox.freeze import Frozen
+from activation.outbox.pacing import Pace
 from activation.provider import Provider
 from core.clock import Clock
 from core.database import SessionFactory
@@ -26,6 +27,10 @@ class Outbox:
     checkpoint: Callable[[str], None] = lambda _: None
     lease: timedelta = LEASE
     batch_size: int = BATCH_SIZE
+
+    @property
+    def pace(self) -> Pace:
+        return Pace(self.provider.team, self.settings.send_requests_per_second)
 
 
 @dataclass

@@ -4,11 +4,14 @@ An answer says one thing above all: can these mails have been accepted? Everythi
 from that (activation/outbox).
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NotRequired, Protocol, TypeAlias, TypedDict
+
+from pydantic import SecretStr
 
 from core.errors import PermanentError
 
@@ -41,7 +44,8 @@ class RefusalKind(StrEnum):
     """What to do after a definite no."""
 
     RATE = "rate"  # too fast: go on after retry_after
-    QUOTA = "quota"  # nothing more until the quota resets
+    DAILY_QUOTA = "daily_quota"  # nothing more until midnight, UTC
+    MONTHLY_QUOTA = "monthly_quota"  # nothing more until the month of the bill, or its plan, ends
     SHOP = "shop"  # key, domain or request is wrong for every mail: pause until someone acts
     MAIL = "mail"  # at least one mail of the request is wrong: find it
 
@@ -127,6 +131,12 @@ class SentPage:
     next_after: str | None
 
 
+def team_of(provider: str, secret: SecretStr | None) -> str:
+    """A name for the account that `secret` opens, from which the secret cannot be got back."""
+    key = secret.get_secret_value() if secret else ""
+    return f"{provider}/{hashlib.sha256(f'team/{provider}/{key}'.encode()).hexdigest()[:16]}"
+
+
 class BadSignature(PermanentError):  # noqa: N818 - said of a request, not of our code
     """An event whose signature does not hold: nothing of it is stored."""
 
@@ -144,6 +154,11 @@ class Provider(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def team(self) -> str:
+        """Names the account whose limits count, without its secret: the same for the same key."""
+        ...
 
     @property
     def batch_limit(self) -> int:

@@ -36,8 +36,8 @@ NEVER_LEFT: Final[tuple[type[Exception], ...]] = (
 
 REFUSALS: Final[Mapping[str, RefusalKind]] = {
     "rate_limit_exceeded": RefusalKind.RATE,
-    "daily_quota_exceeded": RefusalKind.QUOTA,
-    "monthly_quota_exceeded": RefusalKind.QUOTA,
+    "daily_quota_exceeded": RefusalKind.DAILY_QUOTA,
+    "monthly_quota_exceeded": RefusalKind.MONTHLY_QUOTA,
     "missing_api_key": RefusalKind.SHOP,
     "invalid_api_key": RefusalKind.SHOP,
     "restricted_api_key": RefusalKind.SHOP,

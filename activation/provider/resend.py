@@ -25,6 +25,7 @@ from activation.provider import (
     SentPage,
     Unknown,
     UnreadableEvent,
+    team_of,
 )
 from activation.provider.errors import answer_for_error, answer_for_exception, frozen_otherwise
 from activation.provider.resend_account import ResendAccount
@@ -57,6 +58,7 @@ class ResendProvider:
         self._api_key = api_key
         self._base_url = base_url
         self._webhook_secret = webhook_secret
+        self.team = team_of(NAME, api_key)
         self.account = ResendAccount(api_key=api_key, base_url=base_url)
         self._client = httpx.Client(
             timeout=TIMEOUT,

@@ -194,8 +194,8 @@ class SmtpProvider:
         options = []
         if envelope.needs_utf8:
             if not client.has_extn("smtputf8"):
-                words = "The relay takes no addresses with letters beyond ASCII."
-                return Refused(RefusalKind.MAIL, 0, words)
+                reason = "The relay takes no addresses with letters beyond ASCII."
+                return Refused(RefusalKind.MAIL, 0, reason)
             options = ["SMTPUTF8", "BODY=8BITMIME"]
         sender = envelope.sender
         self._say(client, until, lambda: client.mail(sender, options), RefusalKind.SHOP)

@@ -3,8 +3,8 @@
 from core.models.audit import AuditEntry
 from core.models.automations import Automation, AutomationVersion, Enrollment
 from core.models.base import CRM, RAW, Base, Money
-from core.models.delivery import Engagement, SendingHold, SuppressionMirror
 from core.models.consent import ConsentConfirmation, ConsentEvent, ConsentPolicy, OptOut
+from core.models.delivery import Engagement, SendingHold, SuppressionMirror
 from core.models.ingestion import (
     BulkOperation,
     InboxMessage,
@@ -21,6 +21,7 @@ from core.models.messages import (
     Message,
     MessageBatch,
     SendPace,
+    SendTeam,
     Suppression,
 )
 from core.models.privacy import PrivacyRequest, WriteBack
@@ -78,6 +79,7 @@ __all__ = [
     "SegmentMembership",
     "SendPace",
     "SendRules",
+    "SendTeam",
     "SendingHold",
     "Shop",
     "ShopMember",

@@ -153,10 +153,12 @@ class GateCheck(StrEnum):
 
 
 class AuditAction(StrEnum):
-    """What a person decided against the machine's advice."""
+    """What a person decided, or had done, that is kept for good."""
 
     ACCEPT_HELD_DATA = "accept_held_data"
+    RESEND_UNKNOWN = "resend_unknown"
     SET_DOUBLE_OPT_IN = "set_double_opt_in"
+    REPAIR_STATISTICS = "repair_statistics"
 
 
 class EnrollmentState(StrEnum):
@@ -205,9 +207,9 @@ class DeferReason(StrEnum):
     DATA_HELD = "data_held"
     PROVIDER_PAUSED = "provider_paused"
     SHOP_DISCONNECTED = "shop_disconnected"
-    NOT_CONFIRMED = "not_confirmed"
     FREQUENCY_CAP = "frequency_cap"
     QUIET_HOURS = "quiet_hours"
+    NOT_CONFIRMED = "not_confirmed"
 
 
 class BatchState(StrEnum):

@@ -38,8 +38,19 @@ class Message(Base):
     __tablename__ = "messages"
     __table_args__ = (
         UniqueConstraint("shop_id", "dedupe_key"),
-        Index("ix_messages__queue", "due_at", postgresql_where=text("state = 'queued'")),
-        Index("ix_messages__batch", "shop_id", "batch_id"),
+        Index(
+            "ix_messages__queue",
+            "shop_id",
+            "due_at",
+            "message_id",
+            postgresql_where=text("state = 'queued'"),
+        ),
+        Index(
+            "ix_messages__batch",
+            "shop_id",
+            "batch_id",
+            postgresql_where=text("batch_id IS NOT NULL"),
+        ),
         Index(
             "ix_messages__claim",
             "shop_id",
@@ -55,9 +66,14 @@ class Message(Base):
             text("coalesce(sent_at, frozen_at)"),
             postgresql_where=text("state NOT IN ('skipped', 'failed')"),
         ),
+        Index("ix_messages__unknown", "shop_id", postgresql_where=text("state = 'unknown'")),
         Index("ix_messages__customer", "shop_id", "customer_id", "queued_at"),
         Index("ix_messages__recent", "shop_id", "queued_at"),
-        Index("ix_messages__provider", "provider_message_id"),
+        Index(
+            "ix_messages__provider",
+            "provider_message_id",
+            postgresql_where=text("provider_message_id IS NOT NULL"),
+        ),
         {"schema": CRM},
     )
 
@@ -108,6 +124,11 @@ class MessageBatch(Base):
     __table_args__ = (
         UniqueConstraint("idempotency_key"),
         Index("ix_message_batches__open", "lease_until", postgresql_where=text("state = 'open'")),
+        Index(
+            "ix_message_batches__unknown",
+            "next_attempt_at",
+            postgresql_where=text("state = 'unknown' AND next_attempt_at IS NOT NULL"),
+        ),
         {"schema": CRM},
     )
 
@@ -122,13 +143,18 @@ class MessageBatch(Base):
     state: Mapped[BatchState] = mapped_column(value_enum(BatchState, "state"))
     attempt: Mapped[int] = mapped_column(server_default=text("0"), doc="fence of the completion")
     lease_until: Mapped[datetime | None] = mapped_column(doc="real time; another worker after it")
-    next_attempt_at: Mapped[datetime | None] = mapped_column(doc="real time")
+    next_attempt_at: Mapped[datetime | None] = mapped_column(
+        doc="real time; of an unknown batch when the provider's list is asked about it"
+    )
     first_attempt_at: Mapped[datetime | None] = mapped_column(doc="real time")
     first_unknown_at: Mapped[datetime | None] = mapped_column(
         doc="real time of the first attempt whose outcome we never learned"
     )
     frozen_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
+    reconciled_at: Mapped[datetime | None] = mapped_column(
+        doc="real time at which the whole of the provider's list around the attempts was compared"
+    )
     last_error: Mapped[str | None]
 
 
@@ -221,12 +247,29 @@ class Suppression(Base):
 
 
 class SendPace(Base):
-    """One row per shop: the earliest real time of its next request to the provider."""
+    """One row per shop whose sending was ever paused: until when (real time) and why."""
 
     __tablename__ = "send_paces"
     __table_args__ = ({"schema": CRM},)
 
     shop_id: Mapped[shop_key] = mapped_column(ForeignKey(f"{CRM}.shops.shop_id"))
-    next_at: Mapped[datetime]
     paused_until: Mapped[datetime | None]
+    paused_reason: Mapped[str | None]
+
+
+class SendTeam(Base):
+    """One row per account at a provider: the limit counts for it, whichever shops share it.
+
+    No shop_id: several shops may send under one key. All instants are real time.
+    """
+
+    __tablename__ = "send_teams"
+    __table_args__ = ({"schema": CRM},)
+
+    team: Mapped[str] = mapped_column(primary_key=True, doc="provider and hash of the key")
+    next_at: Mapped[datetime] = mapped_column(doc="earliest next request of any kind")
+    single_next_at: Mapped[datetime] = mapped_column(
+        doc="earliest next request for a single or test mail within their share"
+    )
+    paused_until: Mapped[datetime | None] = mapped_column(doc="a quota is used up")
     paused_reason: Mapped[str | None]

@@ -21,7 +21,9 @@ def world(
     marts: object,
 ) -> World:
     """A synced shop with the welcome flow on and its delay at zero, at noon."""
-    world = World(session_factory, settings, clock, provider)
+    # Nobody sleeps here, so the pace is not waited for; its own tests set it.
+    fast = settings.model_copy(update={"send_requests_per_second": 10_000})
+    world = World(session_factory, fast, clock, provider)
     world.shop_id = world.add_shop()
     world.switch_welcome_on()
     return world

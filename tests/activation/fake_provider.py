@@ -31,6 +31,7 @@ class FakeProvider:
     """`faults` are used up one per call; without one a request is accepted."""
 
     name: str = "resend"
+    team: str = "resend/fake"
     batch_limit: int = 100
     replays_safely: bool = True
     remembers: bool = True
@@ -98,7 +99,11 @@ def too_fast(provider: FakeProvider, body: bytes, key: str) -> ProviderAnswer:
 
 
 def over_quota(provider: FakeProvider, body: bytes, key: str) -> ProviderAnswer:
-    return Refused(RefusalKind.QUOTA, 429, "429 daily_quota_exceeded: limit reached")
+    return Refused(RefusalKind.DAILY_QUOTA, 429, "429 daily_quota_exceeded: limit reached")
+
+
+def over_month(provider: FakeProvider, body: bytes, key: str) -> ProviderAnswer:
+    return Refused(RefusalKind.MONTHLY_QUOTA, 429, "429 monthly_quota_exceeded: limit reached")
 
 
 def bad_key(provider: FakeProvider, body: bytes, key: str) -> ProviderAnswer:

@@ -212,6 +212,14 @@ class World:
         with session_scope(self.factory) as session:
             session.execute(text(sql), values)
 
+    def end_pauses(self) -> None:
+        """As if the pauses of the shops and of the provider's account were over."""
+        self.execute("UPDATE crm.send_paces SET paused_until = NULL")
+        self.execute(
+            "UPDATE crm.send_teams SET paused_until = NULL, next_at = clock_timestamp(),"
+            " single_next_at = clock_timestamp()"
+        )
+
     def messages(self) -> list[Message]:
         with session_scope(self.factory) as session:
             return list(session.scalars(select(Message).order_by(Message.message_id)))
@@ -240,6 +248,10 @@ class World:
     def set_shop(self, **columns: Any) -> None:
         with session_scope(self.factory) as session:
             session.execute(update(Shop).where(Shop.shop_id == self.shop_id).values(**columns))
+
+    def assert_no_mail_twice(self) -> None:
+        addresses = self.provider.addresses()
+        assert len(addresses) == len(set(addresses))
 
     def assert_each_sent_once(self, customer_ids: Sequence[int]) -> None:
         """Counted at the provider, not in our tables."""

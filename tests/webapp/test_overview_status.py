@@ -100,7 +100,6 @@ def test_a_paused_provider_alerts_with_its_reason(view: View) -> None:
     view.session.add(
         SendPace(
             shop_id=view.shop.shop_id,
-            next_at=view.real_now,
             paused_until=view.real_now + timedelta(hours=1),
             paused_reason="The domain is not verified",
         )

@@ -56,6 +56,7 @@ def test_a_crash_at_any_step_neither_doubles_nor_loses_a_mail(
         assert visit == 2  # this step is reached once only
     for _ in range(4):
         world.end_leases()
+        world.end_pauses()
         world.run_cleanly(batch_size=3)
     world.assert_each_sent_once(customers)
 

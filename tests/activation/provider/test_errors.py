@@ -91,7 +91,7 @@ def test_every_error_name_of_resend_has_its_place() -> None:
         (404, "not_found", RefusalKind.SHOP),
         (400, "invalid_idempotency_key", RefusalKind.SHOP),
         (429, "rate_limit_exceeded", RefusalKind.RATE),
-        (429, "daily_quota_exceeded", RefusalKind.QUOTA),
+        (429, "daily_quota_exceeded", RefusalKind.DAILY_QUOTA),
         (429, "something_new", RefusalKind.RATE),
         (413, "something_new", RefusalKind.MAIL),
         (422, "something_new", RefusalKind.MAIL),
