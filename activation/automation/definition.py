@@ -5,11 +5,15 @@ Stored as JSON in `crm.automation_versions`; a row never changes, an edit adds o
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from activation.eligibility.flows import FlowRules, rules_by_trigger
 from core.errors import PermanentError
+
+HIGHEST_PRIORITY: Final = 1
+LOWEST_PRIORITY: Final = 99
 
 
 class FirstOrder(msgspec.Struct, frozen=True, tag_field="type", tag="first_order"):
@@ -45,12 +49,19 @@ Step: TypeAlias = Wait | SendEmail
 Trigger: TypeAlias = FirstOrder | ConsentGiven
 
 
-class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`late_after_seconds`: how long after it was due a message may still leave."""
+class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`late_after_seconds`: how long after it was due a message may still leave.
+
+    The last three say how this flow differs from what is usual for its trigger
+    (activation/eligibility/flows.py); None: it does not.
+    """
 
     trigger: Trigger
     steps: tuple[Step, ...]
     late_after_seconds: int
+    priority: int | None = None
+    is_capped: bool | None = None
+    keeps_quiet_hours: bool | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.step_keys)) != len(self.steps):
@@ -59,10 +70,24 @@ class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             isinstance(step, Wait) and step.seconds < 0 for step in self.steps
         ):
             raise ValueError("a time span cannot be negative")
+        if self.priority is not None and not HIGHEST_PRIORITY <= self.priority <= LOWEST_PRIORITY:
+            raise ValueError(
+                f"a priority is a number from {HIGHEST_PRIORITY} (first) to {LOWEST_PRIORITY}"
+            )
 
     @property
     def late_after(self) -> timedelta:
         return timedelta(seconds=self.late_after_seconds)
+
+    @property
+    def rules(self) -> FlowRules:
+        """How urgent its mail is, and whether caps and quiet hours are for it."""
+        usual = rules_by_trigger(str(self.trigger.__struct_config__.tag))
+        return usual.changed(
+            priority=self.priority,
+            is_capped=self.is_capped,
+            keeps_quiet_hours=self.keeps_quiet_hours,
+        )
 
     @property
     def first_delay(self) -> timedelta:

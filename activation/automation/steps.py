@@ -15,7 +15,7 @@ from activation.dedupe import message_key
 from activation.eligibility import Decision, Defer, Send, Skip, Subject, decide_all
 from activation.refreshes import request_refreshes
 from core.models import Message
-from core.models.enums import EnrollmentState, MessageState, SkipReason
+from core.models.enums import DeferReason, EnrollmentState, MessageState, SkipReason
 
 EXIT_ORDER_GONE = "order_no_longer_counts"
 
@@ -365,13 +365,25 @@ def _message(
         "email": decision.email if isinstance(decision, Send) else claimed.email,
         "state": MessageState.SKIPPED if is_skipped else MessageState.QUEUED,
         "skip_reason": decision.reason if isinstance(decision, Skip) else None,
-        "defer_reason": decision.reason if isinstance(decision, Defer) else None,
+        "defer_reason": _waits_for(decision),
+        "priority": claimed.definition.rules.priority,
         "due_at": decision.until if isinstance(decision, Defer) else move.due_at,
         "expires_at": move.due_at + claimed.definition.late_after,
         "run_id": run_id,
         "queued_at": now,
         "finished_at": now if is_skipped else None,
     }
+
+
+def _waits_for(decision: Decision) -> DeferReason | None:
+    """Why it waits, or would have had to for too long."""
+    match decision:
+        case Defer(reason=reason):
+            return reason
+        case Skip(waited_for=waited_for):
+            return waited_for
+        case Send():
+            return None
 
 
 def _move_on(session: Session, shop_id: int, stands: Sequence[Stand], *, now: datetime) -> None:

@@ -1,7 +1,7 @@
 """All rules of who may be mailed, on the pure function; the facts themselves on real rows."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activation.cycle import CycleReport
-from activation.eligibility import Defer, Facts, Send, Skip, Subject, decide, decide_all
+from activation.eligibility import (
+    Check,
+    Defer,
+    Facts,
+    Send,
+    Skip,
+    Subject,
+    decide,
+    decide_all,
+    examine,
+)
+from activation.eligibility.caps import Cap
+from activation.eligibility.quiet import QuietHours
 from activation.work import orders_due, seconds_until_next, steps_due
 from core.database import session_scope
 from core.ingestion.screen import ErasureHasher
@@ -26,6 +38,7 @@ FINE = Facts(
     customer_is_deleted=False,
     customer_is_merging=False,
     email="anna@example.com",
+    email_normalized="anna@example.com",
     has_valid_email=True,
     consent_state=ConsentState.SUBSCRIBED,
     consent_updated_at=EARLIER,
@@ -34,15 +47,27 @@ FINE = Facts(
     refresh_is_open=False,
     refresh_is_given_up=False,
     refresh_attempts=0,
-    has_waited_for_consent=False,
     has_postal_address=True,
     sender_address="hello@mail.example.com",
     shop_is_disconnected=False,
     paused_until=None,
     expires_at=LATER,
+    waits_for=None,
+    is_test=False,
     data_is_stale=False,
+    data_is_held=False,
+    quiet_hours=None,
+    caps=(),
+    counted=(),
+    mails_before=0,
+    has_turn=True,
+    spread=0.0,
 )
+AT_NOON = QuietHours(time(11), time(13), "UTC")
+AT_NIGHT = QuietHours(time(21), time(8), "UTC")
 UNTOLD = {"consent_state": None}
+CAPPED = {"caps": (Cap(1, timedelta(hours=20)), Cap(4, timedelta(days=7)))}
+ASKED = {"waits_for": DeferReason.CONSENT_UNKNOWN}
 
 
 @pytest.mark.requirement("EMAIL-02")
@@ -76,12 +101,12 @@ def test_a_subscriber_with_an_address_is_mailed() -> None:
         ({"consent_state": ConsentState.REDACTED}, SkipReason.NOT_SUBSCRIBED),
         ({"consent_state": ConsentState.UNSUBSCRIBED}, SkipReason.UNSUBSCRIBED),
         ({**UNTOLD, "refresh_is_given_up": True}, SkipReason.CONSENT_UNKNOWN),
-        ({**UNTOLD, "has_waited_for_consent": True}, SkipReason.CONSENT_UNKNOWN),
+        ({**UNTOLD, **ASKED}, SkipReason.CONSENT_UNKNOWN),
         (
-            {"refresh_is_given_up": True, "has_waited_for_consent": True},
+            {"refresh_is_given_up": True, **ASKED},
             SkipReason.CONSENT_UNKNOWN,
         ),
-        ({**UNTOLD, "email": None, "has_waited_for_consent": True}, SkipReason.NO_ADDRESS),
+        ({**UNTOLD, "email": None, **ASKED}, SkipReason.NO_ADDRESS),
         ({**UNTOLD, "customer_is_known": False, "refresh_is_given_up": True, "email": None},
          SkipReason.CONSENT_UNKNOWN),
     ],
@@ -126,6 +151,35 @@ def test_who_is_never_mailed(change: dict[str, Any], reason: SkipReason) -> None
         ({"sender_address": "shop"}, Defer(DeferReason.NO_SENDER, NOW + timedelta(minutes=10))),
         ({"paused_until": LATER}, Defer(DeferReason.PROVIDER_PAUSED, LATER)),
         ({"data_is_stale": True}, Defer(DeferReason.STALE_DATA, NOW + timedelta(minutes=10))),
+        ({"data_is_held": True}, Defer(DeferReason.DATA_HELD, NOW + timedelta(minutes=10))),
+        ({"has_turn": False}, Defer(DeferReason.FREQUENCY_CAP, NOW + timedelta(seconds=1))),
+        (
+            {"quiet_hours": AT_NOON, "spread": 0.5},
+            Defer(DeferReason.QUIET_HOURS, NOW + timedelta(hours=1, minutes=15)),
+        ),
+        # Spread, but not beyond the instant at which it is too late.
+        (
+            {
+                "quiet_hours": AT_NOON,
+                "spread": 0.5,
+                "expires_at": NOW + timedelta(hours=1, minutes=5),
+            },
+            Defer(DeferReason.QUIET_HOURS, NOW + timedelta(hours=1, minutes=5)),
+        ),
+        (
+            {**CAPPED, "counted": (NOW - timedelta(hours=19),)},
+            Defer(DeferReason.FREQUENCY_CAP, NOW + timedelta(hours=1)),
+        ),
+        # Free in the middle of the night: it waits for the morning at once.
+        (
+            {**CAPPED, "counted": (NOW - timedelta(hours=5),), "quiet_hours": AT_NIGHT},
+            Defer(DeferReason.FREQUENCY_CAP, NOW + timedelta(hours=20)),
+        ),
+        # Another one is due that goes first; whether it leaves is not known yet.
+        (
+            {**CAPPED, "mails_before": 1},
+            Defer(DeferReason.FREQUENCY_CAP, NOW + timedelta(seconds=30)),
+        ),
         # Shopify cannot be asked any more, so nothing is: not even for a consent.
         (
             {**UNTOLD, "shop_is_disconnected": True},
@@ -142,6 +196,46 @@ def test_who_waits(change: dict[str, Any], decision: Defer) -> None:
     assert decide(replace(FINE, **change), now=NOW) == decision
 
 
+@pytest.mark.requirement("EMAIL-02")
+@pytest.mark.parametrize(
+    ("change", "waited_for"),
+    [
+        ({"expires_at": EARLIER, "waits_for": DeferReason.STALE_DATA}, DeferReason.STALE_DATA),
+        ({"expires_at": EARLIER}, None),
+        (
+            {"quiet_hours": AT_NOON, "expires_at": NOW + timedelta(minutes=59)},
+            DeferReason.QUIET_HOURS,
+        ),
+        (
+            {**CAPPED, "counted": (NOW,), "expires_at": NOW + timedelta(hours=19)},
+            DeferReason.FREQUENCY_CAP,
+        ),
+    ],
+)
+def test_what_would_wait_for_too_long_is_skipped_and_says_what_for(
+    change: dict[str, Any], waited_for: DeferReason | None
+) -> None:
+    decision = decide(replace(FINE, **change), now=NOW)
+    assert decision == Skip(SkipReason.TOO_LATE, waited_for)
+
+
+@pytest.mark.requirement("TSEND-01")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"quiet_hours": AT_NOON},
+        {**CAPPED, "counted": (NOW,)},
+        {**CAPPED, "mails_before": 1},
+        {"has_turn": False},
+        {"data_is_stale": True},
+        {"data_is_held": True},
+    ],
+)
+def test_a_test_mail_is_held_up_by_no_cap_and_no_gate(change: dict[str, Any]) -> None:
+    assert isinstance(decide(replace(FINE, **change), now=NOW), Defer)
+    assert isinstance(decide(replace(FINE, **change, is_test=True), now=NOW), Send)
+
+
 @pytest.mark.requirement("EMAIL-01")
 def test_subscribing_at_the_shop_after_our_unsubscribe_lifts_it() -> None:
     resubscribed = replace(FINE, unsubscribed_at=EARLIER, consent_updated_at=NOW)
@@ -156,6 +250,7 @@ facts = st.builds(
     customer_is_deleted=st.booleans(),
     customer_is_merging=st.booleans(),
     email=st.sampled_from([None, "", "anna@example.com", "anna"]),
+    email_normalized=st.just("anna@example.com"),
     has_valid_email=st.sampled_from([None, True, False]),
     consent_state=st.sampled_from([None, *ConsentState]),
     consent_updated_at=st.sampled_from([None, EARLIER, NOW, LATER]),
@@ -164,13 +259,21 @@ facts = st.builds(
     refresh_is_open=st.booleans(),
     refresh_is_given_up=st.booleans(),
     refresh_attempts=st.integers(0, 100),
-    has_waited_for_consent=st.booleans(),
     has_postal_address=st.booleans(),
     sender_address=st.sampled_from([None, "hello@mail.example.com"]),
     shop_is_disconnected=st.booleans(),
     paused_until=st.sampled_from([None, LATER]),
     expires_at=st.sampled_from([EARLIER, NOW, LATER]),
+    waits_for=st.sampled_from([None, *DeferReason]),
+    is_test=st.booleans(),
     data_is_stale=st.booleans(),
+    data_is_held=st.booleans(),
+    quiet_hours=st.sampled_from([None, AT_NOON, AT_NIGHT]),
+    caps=st.sampled_from([(), (Cap(1, timedelta(hours=20)),)]),
+    counted=st.sampled_from([(), (NOW,), (NOW - timedelta(hours=20),)]),
+    mails_before=st.integers(0, 2),
+    has_turn=st.booleans(),
+    spread=st.floats(0, 1, exclude_max=True),
 )
 
 
@@ -189,12 +292,34 @@ def test_whatever_else_holds_nobody_is_mailed_without_permission(case: Facts) ->
         assert case.automation_is_active
         assert case.entry_holds
         assert case.has_postal_address
-        assert not case.data_is_stale
+        assert case.is_test or not (case.data_is_stale or case.data_is_held)
+        assert case.is_test or case.quiet_hours is not AT_NOON
+        assert case.is_test or case.has_turn
+        assert case.is_test or not case.caps or NOW not in case.counted
         assert case.unsubscribed_at is None or (
             case.consent_updated_at is not None and case.consent_updated_at > case.unsubscribed_at
         )
     if isinstance(decision, Defer):
         assert decision.until > NOW
+
+
+@pytest.mark.requirement("EMAIL-02")
+@given(facts)
+def test_what_is_explained_is_what_was_decided(case: Facts) -> None:
+    """Every check can be asked, whatever the others say, and the first that refuses decided."""
+    examined = examine(case, now=NOW)
+    assert [each.check for each in examined] == list(Check)
+    refusals = [each.refusal for each in examined if each.refusal is not None]
+    decision = decide(case, now=NOW)
+    assert decision == (refusals[0] if refusals else Send("anna@example.com"))
+
+
+@pytest.mark.requirement("EMAIL-02")
+@given(facts)
+def test_what_waits_for_the_clock_alone_never_waits_until_it_is_too_late(case: Facts) -> None:
+    decision = decide(case, now=NOW)
+    if isinstance(decision, Defer) and decision.reason is DeferReason.QUIET_HOURS:
+        assert decision.until <= case.expires_at
 
 
 @pytest.mark.requirement("EMAIL-02")
