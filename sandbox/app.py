@@ -122,6 +122,7 @@ def _resend(world: World) -> list[BaseRoute]:
         Route("/resend/emails/batch", threaded(api.batch), methods=["POST"]),
         Route("/resend/emails/{id}", threaded(api.email), methods=["GET"]),
         Route("/resend/{rest:path}", threaded(api.anything_else), methods=ALL),
+        Route("/_sandbox/resend/pace", _loopback_only(api.pace), methods=["GET"]),
         Route("/anthropic/{rest:path}", threaded(_not_here), methods=ALL),
     ]
 

@@ -11,7 +11,7 @@ import orjson
 from starlette.responses import HTMLResponse, Response
 
 from sandbox.clock import utc_millis
-from sandbox.http import Call, Dropped
+from sandbox.http import Call, Dropped, reply
 from sandbox.resend.errors import ResendError, invalid, not_in_sandbox
 from sandbox.resend.events import outcome_of, suppress, tell
 from sandbox.resend.idempotency import Idempotency, remember
@@ -56,6 +56,15 @@ class ResendApi:
             raise not_in_sandbox(f"{call.method} {call.path.removeprefix('/resend')}")
 
         return self._guarded(call, refuse)
+
+    def pace(self, _call: Call) -> Response:
+        """`GET /_sandbox/resend/pace`: how many requests came in each second; not of Resend."""
+        return reply(
+            {
+                "limit": self._world.faults["resend_rate_per_second"],
+                "seconds": self._limit.seconds(),
+            }
+        )
 
     # ------------------------------------------------------------------ at the door
 

@@ -68,6 +68,8 @@ def test_the_window_of_a_second_takes_ten_and_no_more(start: Callable[..., Any])
         assert answers[10].headers["retry-after"] == "1"
         clock.move(1)
         assert sandbox.send().status_code == 200
+        pace = sandbox.client.get("/_sandbox/resend/pace").json()
+        assert pace == {"limit": 10, "seconds": [[1_800_000_000, 11], [1_800_000_001, 1]]}
 
 
 @pytest.mark.parametrize(
