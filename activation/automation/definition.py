@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from activation.eligibility.flows import FlowRules, rules_by_trigger
+from activation.rendering.content import MailContent
 from core.errors import PermanentError
 
 HIGHEST_PRIORITY: Final = 1
@@ -38,11 +39,14 @@ class Wait(msgspec.Struct, frozen=True, tag_field="type", tag="wait", forbid_unk
 class SendEmail(
     msgspec.Struct, frozen=True, tag_field="type", tag="send_email", forbid_unknown_fields=True
 ):
-    """`template` names a folder of activation/templates; `subject` replaces the folder's own."""
+    """`template` names a folder of activation/templates; `content` goes before its own words.
+
+    Whoever saves a step passes its content through `clean_content` first.
+    """
 
     step_key: str
     template: str
-    subject: str | None = None
+    content: MailContent = MailContent()
 
 
 Step: TypeAlias = Wait | SendEmail

@@ -15,12 +15,14 @@ class MailError(PermanentError):
     """One mail that cannot be sent as rendered; the message says why. Others are not affected."""
 
 
-def check_mail(*, html: str, text: str, unsubscribe_url: str, postal_address: str) -> None:
-    """Raises MailError naming the first thing that is wrong."""
-    size = len(html.encode())
+def check_mail(
+    *, html: str, text: str, unsubscribe_url: str, postal_address: str, address_html: str
+) -> None:
+    """`address_html` is the address as HTML says it. Raises MailError naming the first fault."""
+    size = len(html) if html.isascii() else len(html.encode())
     if size > MAX_HTML_BYTES:
         raise MailError(f"The mail is too large: {size:,} bytes of HTML of {MAX_HTML_BYTES:,}.")
     if unsubscribe_url not in html or unsubscribe_url not in text:
         raise MailError("The mail has no unsubscribe link.")
-    if not postal_address or postal_address not in text:
+    if not postal_address or postal_address not in text or address_html not in html:
         raise MailError("The mail does not show the shop's postal address.")

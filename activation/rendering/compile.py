@@ -15,12 +15,19 @@ from mjml import mjml2html
 
 from core.errors import PermanentError
 
-# MJML checks colours, so a template cannot hold an expression where one belongs; these stand in.
+# MJML checks colours, and writes fonts on every element, so a template cannot hold an expression
+# where one belongs; these stand in.
 ACCENT: Final = "#acce55"
-ACCENT_TEXT: Final = "#acce56"
 STANDS_FOR: Final[Mapping[str, str]] = {
-    ACCENT: "{{ shop.accent }}",
-    ACCENT_TEXT: "{{ shop.accent_text }}",
+    ACCENT: "{{ brand.accent }}",
+    "#acce56": "{{ brand.accent_text }}",
+    "#acce57": "{{ brand.accent_ink }}",
+    "#acce58": "{{ brand.accent_soft }}",
+    "#acce59": "{{ brand.background }}",
+    "#acce5a": "{{ brand.background_ink }}",
+    "#acce5b": "{{ brand.background_soft }}",
+    "Heading, sans-serif": "{{ brand.heading_font }}",
+    "Text, sans-serif": "{{ brand.text_font }}",
 }
 
 TOKENS: Final = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
@@ -56,7 +63,8 @@ ALLOWED: Final[Mapping[str, frozenset[str]]] = {
     "mj-body": frozenset({"width", "background-color"}) | _CLASS,
     "mj-wrapper": frozenset({"background-color", "border", "border-radius", "padding"}) | _CLASS,
     "mj-section": frozenset({"background-color", "border", "border-radius", "padding"}) | _CLASS,
-    "mj-column": frozenset({"background-color", "border-radius", "padding", "width"}) | _CLASS,
+    "mj-column": frozenset({"background-color", "border", "border-radius", "padding", "width"})
+    | _CLASS,
     "mj-text": _TEXT | _CLASS,
     "mj-table": _TEXT | _CLASS | {"table-layout", "width"},
     "mj-divider": frozenset({"align", "border-color", "border-width", "padding", "width"}) | _CLASS,

@@ -1,28 +1,42 @@
 """Mail templates: a folder of three files by name, compiled once per process.
 
-    subject.txt   one line
-    body.mjml     compiled to HTML by rendering/compile.py
-    body.txt      the text part, written and not derived
+    template.toml  what it shows, and its own words: `[content]`
+    body.mjml      compiled to HTML by rendering/compile.py
+    body.txt       the text part, written and not derived
 
+`render_mail` is the one way from a template to a mail: what a preview shows is what leaves.
 Jinja runs in a sandbox over plain dictionaries: a template sees texts and numbers, never objects
 of ours.
 """
 
+import re
+import tomllib
 from dataclasses import dataclass
-from functools import cache
+from enum import StrEnum
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from jinja2 import StrictUndefined, Template
 from jinja2 import TemplateError as JinjaError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from markupsafe import escape
 
+from activation.rendering.bake import bake, html_words, links_of, subject_template, text_words
+from activation.rendering.brand import Brand
 from activation.rendering.checks import MailError, check_mail
 from activation.rendering.compile import TemplateError, compile_mjml
+from activation.rendering.content import MailContent, parse_content, read_content
+from activation.rendering.context import MailFacts, context_of, text_context_of
+from activation.rendering.placeholders import ContentError
 from activation.rendering.text import one_line
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "templates"
-MAX_SUBJECT: Final = 150
+SHARED: Final = FOLDER / "shared"
+MAX_SUBJECT: Final = 200
+INCLUDE: Final = re.compile(r'[ \t]*<mj-include path="([a-z_]+\.(?:mjml|txt))" />\n?')
+BLANK_LINES: Final = re.compile(r"\n{3,}")
 
 
 def _environment(*, autoescape: bool) -> ImmutableSandboxedEnvironment:
@@ -33,11 +47,20 @@ def _environment(*, autoescape: bool) -> ImmutableSandboxedEnvironment:
         lstrip_blocks=not autoescape,
     )
     del environment.filters["safe"]  # nothing a template holds may switch escaping off
+    environment.globals.clear()  # range, lipsum and the like make much out of little
     return environment
 
 
 HTML: Final = _environment(autoescape=True)
 TEXT: Final = _environment(autoescape=False)
+
+
+class Shows(StrEnum):
+    """Which products a mail lists."""
+
+    ORDER = "order"
+    CART = "cart"
+    NOTHING = "nothing"
 
 
 @dataclass(frozen=True)
@@ -49,30 +72,50 @@ class RenderedMail:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MailTemplate:
+    """Sources that hold Jinja, and the words that stand where a merchant has given none."""
+
+    name: str
+    html: str
+    text: str
+    content: MailContent
+    shows: Shows
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A template with one brand and one content in it."""
+
     subject: Template
     html: Template
     text: Template
+    links: tuple[str, ...]
+    address_html: str
 
-    def render(self, context: dict[str, Any], *, subject: str | None = None) -> RenderedMail:
-        """`subject` replaces the template's own. Raises MailError for this one mail."""
-        try:
-            chosen = self.subject if subject is None else TEXT.from_string(subject)
-            mail = RenderedMail(
-                subject=one_line(chosen.render(context), limit=MAX_SUBJECT),
-                html=self.html.render(context),
-                text=self.text.render(context).strip() + "\n",
-            )
-        except (JinjaError, ArithmeticError, TypeError, ValueError) as error:
-            raise MailError(f"The template cannot be filled in: {error}") from error
-        check_mail(
-            html=mail.html,
-            text=mail.text,
-            unsubscribe_url=context["unsubscribe_url"],
-            postal_address=context["shop"]["postal_address"],
+
+def render_mail(
+    template: MailTemplate, content: MailContent, brand: Brand, facts: MailFacts
+) -> RenderedMail:
+    """`content` goes before the template's own words. Raises MailError for this one mail."""
+    ready = _ready(template, content, brand)
+    context = context_of(facts, ready.links, shop_url=brand.url)
+    try:
+        mail = RenderedMail(
+            subject=one_line(ready.subject.render(context), limit=MAX_SUBJECT),
+            html=ready.html.render(context),
+            text=_tidy(ready.text.render(text_context_of(context, facts, ready.links, brand.url))),
         )
-        return mail
+    except (JinjaError, ArithmeticError, TypeError, ValueError) as error:
+        raise MailError(f"The template cannot be filled in: {error}") from error
+    check_mail(
+        html=mail.html,
+        text=mail.text,
+        unsubscribe_url=facts.unsubscribe_url,
+        postal_address=brand.postal_address,
+        address_html=ready.address_html,
+    )
+    return mail
 
 
 @cache
@@ -80,22 +123,54 @@ def load_template(name: str) -> MailTemplate:
     """Read and compile the folder `name`. Raises TemplateError."""
     folder = FOLDER / name
     try:
-        subject, mjml, text = (
+        settings, mjml, text = (
             (folder / part).read_text(encoding="utf-8")
-            for part in ("subject.txt", "body.mjml", "body.txt")
+            for part in ("template.toml", "body.mjml", "body.txt")
         )
     except FileNotFoundError as error:
         raise TemplateError(f"There is no mail template {name!r}.") from error
-    return build_template(subject=subject, mjml=mjml, text=text)
+    given: dict[str, Any] = tomllib.loads(settings)
+    return build_template(
+        name=name,
+        mjml=with_shared(mjml),
+        text=with_shared(text),
+        content=read_content(given["content"]),
+        shows=Shows(given["shows"]),
+    )
 
 
-def build_template(*, subject: str, mjml: str, text: str) -> MailTemplate:
-    """Compile three sources. Raises TemplateError."""
+def build_template(
+    *, name: str, mjml: str, text: str, content: MailContent, shows: Shows
+) -> MailTemplate:
+    """Compile the sources. Raises TemplateError."""
+    html = compile_mjml(mjml)
     try:
-        return MailTemplate(
-            subject=TEXT.from_string(subject),
-            html=HTML.from_string(compile_mjml(mjml)),
-            text=TEXT.from_string(text),
-        )
+        HTML.parse(html)
+        TEXT.parse(text)
     except JinjaError as error:
         raise TemplateError(f"This template cannot be read: {error}") from error
+    return MailTemplate(name=name, html=html, text=text, content=content, shows=shows)
+
+
+def with_shared(source: str) -> str:
+    """`<mj-include path="footer.mjml" />` by the file of that name in the folder `shared`."""
+    return INCLUDE.sub(lambda found: (SHARED / found[1]).read_text(encoding="utf-8"), source)
+
+
+@lru_cache(maxsize=256)  # some milliseconds each; one per shop and mail in use
+def _ready(template: MailTemplate, content: MailContent, brand: Brand) -> _Ready:
+    try:
+        parsed = parse_content(content.over(template.content))
+    except (ContentError, msgspec.ValidationError) as error:
+        raise MailError(f"The words of this mail cannot be used. {error}") from error
+    return _Ready(
+        subject=subject_template(TEXT, parsed, brand),
+        html=bake(HTML, template.html, brand, html_words(parsed, brand)),
+        text=bake(TEXT, template.text, brand, text_words(parsed, brand)),
+        links=links_of(parsed),
+        address_html=str(escape(brand.postal_address)),
+    )
+
+
+def _tidy(text: str) -> str:
+    return BLANK_LINES.sub("\n\n", text).strip() + "\n"

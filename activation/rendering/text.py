@@ -17,6 +17,9 @@ def one_line(text: str, *, limit: int) -> str:
 
     A line break in what becomes a header would start another header.
     """
+    if text.isprintable() and "  " not in text:  # nearly all text; printable but for plain spaces
+        line = text.strip()
+        return line if len(line) <= limit else line[: limit - 1].rstrip() + ELLIPSIS
     visible = "".join(
         " " if unicodedata.category(character) == "Cc" else character for character in text
     )
