@@ -48,7 +48,8 @@ class CustomerFacts:
 class MailFacts:
     """What is this mail's own. Links to unsubscribe are never tracked.
 
-    `discount_code`: of this customer alone; it goes before the one that all get.
+    `discount_code`: of this customer alone; it goes before the one that all get. `confirm_url`: of
+    the mail that asks whether a subscription is wanted.
     """
 
     unsubscribe_url: str
@@ -58,6 +59,7 @@ class MailFacts:
     discount_code: str = ""
     track: Track = untracked
     trap_url: str = ""
+    confirm_url: str = ""
 
 
 def context_of(facts: MailFacts, links: Sequence[str], *, shop_url: str) -> dict[str, Any]:
@@ -85,6 +87,7 @@ def context_of(facts: MailFacts, links: Sequence[str], *, shop_url: str) -> dict
         "unsubscribe_url": facts.unsubscribe_url,
         "preferences_url": facts.preferences_url,
         "trap_url": facts.trap_url,
+        "confirm_url": facts.confirm_url,
     }
 
 

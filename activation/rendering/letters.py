@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from activation.automation.definition import SendEmail, read_definition
 from activation.clicks import tracked, trap
+from activation.consent.confirming import confirm_url
 from activation.provider import MailRequest
 from activation.rendering.brand import Brand, brand_of
 from activation.rendering.checks import MailError
@@ -134,6 +135,11 @@ def _facts(material: Material, message: Owed, shows: Shows) -> MailFacts:
             material.carts.get(message_id, PurchaseFacts())
             if shows is Shows.CART
             else material.orders.get(message.order_id or 0, PurchaseFacts())
+        ),
+        confirm_url=(
+            confirm_url(settings, shop_id=shop_id, message_id=message_id)
+            if shows is Shows.CONFIRMATION
+            else ""
         ),
     )
     if not material.tracks_clicks:

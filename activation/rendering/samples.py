@@ -13,6 +13,7 @@ from activation.rendering.facts import MAX_ITEMS, MAX_TITLE
 SITE: Final = "https://nordlicht.example"
 IMAGES: Final = "https://cdn.shopify.com/s/files/1/0000/0001/products"
 UNSUBSCRIBE: Final = "https://crm.example.com/unsubscribe/1.sample.token"
+CONFIRM: Final = "https://crm.example.com/confirm/1.sample.token"
 
 _ITEMS: Final = tuple(
     ItemFacts(
@@ -36,6 +37,7 @@ def _facts(customer: CustomerFacts, purchase: PurchaseFacts) -> MailFacts:
     return MailFacts(
         unsubscribe_url=UNSUBSCRIBE,
         preferences_url=f"{UNSUBSCRIBE}#preferences",
+        confirm_url=CONFIRM,
         customer=customer,
         purchase=purchase,
     )

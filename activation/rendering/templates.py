@@ -56,11 +56,12 @@ TEXT: Final = _environment(autoescape=False)
 
 
 class Shows(StrEnum):
-    """Which products a mail lists."""
+    """What a mail is about: the products it lists, or the question it asks."""
 
     ORDER = "order"
     CART = "cart"
     NOTHING = "nothing"
+    CONFIRMATION = "confirmation"
 
 
 @dataclass(frozen=True)
