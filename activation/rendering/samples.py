@@ -7,9 +7,22 @@ the longest of everything.
 from collections.abc import Mapping
 from typing import Final
 
+from activation.rendering.brand import brand_of
 from activation.rendering.context import CustomerFacts, ItemFacts, MailFacts, PurchaseFacts
 from activation.rendering.facts import MAX_ITEMS, MAX_TITLE
+from core.models import Shop
 
+BRAND: Final = brand_of(
+    Shop(
+        name="Nordlicht Keramik",
+        domain="nordlicht.myshopify.com",
+        accent_color="#2f5d50",
+        background_color="#f4f2ee",
+        postal_address="Nordlicht Keramik GmbH, Lange Reihe 12, 20099 Hamburg",
+        sender_name="Nordlicht Keramik",
+        sender_address="hello@mail.nordlicht.example",
+    )
+)
 SITE: Final = "https://nordlicht.example"
 IMAGES: Final = "https://cdn.shopify.com/s/files/1/0000/0001/products"
 UNSUBSCRIBE: Final = "https://crm.example.com/unsubscribe/1.sample.token"

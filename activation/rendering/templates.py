@@ -29,6 +29,7 @@ from activation.rendering.checks import MailError, check_mail
 from activation.rendering.compile import TemplateError, compile_mjml
 from activation.rendering.content import MailContent, parse_content, read_content
 from activation.rendering.context import MailFacts, context_of, text_context_of
+from activation.rendering.language import FILTERS, LanguageError, check_language
 from activation.rendering.placeholders import ContentError
 from activation.rendering.text import one_line
 
@@ -46,8 +47,10 @@ def _environment(*, autoescape: bool) -> ImmutableSandboxedEnvironment:
         trim_blocks=not autoescape,
         lstrip_blocks=not autoescape,
     )
-    del environment.filters["safe"]  # nothing a template holds may switch escaping off
-    environment.globals.clear()  # range, lipsum and the like make much out of little
+    # Of what is not allowed anyway (rendering/language.py) there is nothing to find either.
+    environment.globals.clear()
+    for name in set(environment.filters) - FILTERS:
+        del environment.filters[name]
     return environment
 
 
@@ -146,9 +149,9 @@ def build_template(
     """Compile the sources. Raises TemplateError."""
     html = compile_mjml(mjml)
     try:
-        HTML.parse(html)
-        TEXT.parse(text)
-    except JinjaError as error:
+        for environment, source in ((HTML, html), (TEXT, text)):
+            check_language(environment.parse(source))
+    except (JinjaError, LanguageError, RecursionError) as error:
         raise TemplateError(f"This template cannot be read: {error}") from error
     return MailTemplate(name=name, html=html, text=text, content=content, shows=shows)
 
