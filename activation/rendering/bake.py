@@ -48,6 +48,18 @@ class Words:
     asked: Mapping[str, nodes.Expr]
 
 
+@dataclass(frozen=True)
+class Blank:
+    """Filled from a mail's context, else with the fallback."""
+
+    owner: str
+    item: str
+    fallback: str
+
+    def filled(self, context: Mapping[str, Any]) -> str:
+        return str(context[self.owner][self.item] or self.fallback)
+
+
 def links_of(content: ParsedContent) -> tuple[str, ...]:
     """Where the links lead, the button's first and the body's in turn: a URL, or the name of one
     of the mail's own.
@@ -77,15 +89,24 @@ def text_words(content: ParsedContent, brand: Brand) -> Words:
     return _words(content, brand, body, str)
 
 
-def subject_template(environment: Environment, content: ParsedContent, brand: Brand) -> Template:
-    said = _said(content.subject, content, brand)
-    return _compiled(environment, nodes.Template([nodes.Output(said)]))
+def subject_of(content: ParsedContent, brand: Brand) -> tuple[str | Blank, ...]:
+    """The subject's parts, one after the other; a template would be slower for so few words."""
+    return tuple(
+        part if isinstance(part, str) else _blank(part, content, brand) for part in content.subject
+    )
 
 
 def bake(environment: Environment, source: str, brand: Brand, words: Words) -> Template:
     """Raises TemplateError when the source asks for what no brand and no content has."""
     tree = environment.parse(source)
     return _compiled(environment, _Baker(asdict(brand), words).visit(tree))
+
+
+def _blank(part: Placeholder, content: ParsedContent, brand: Brand) -> str | Blank:
+    if part.name == "shop.name":
+        return brand.name or part.fallback
+    code = content.discount_code if part.name == "discount.code" else ""
+    return Blank(*PLACES[part.name], code or part.fallback)
 
 
 def _compiled(environment: Environment, tree: nodes.Template) -> Template:
@@ -174,11 +195,10 @@ def _placed(
 ) -> nodes.Expr:
     if isinstance(part, str):
         return nodes.TemplateData(literal(part))
-    if part.name == "shop.name":
-        return nodes.Const(brand.name or part.fallback)
-    if part.name == "discount.code":
-        return _code(content.discount_code or part.fallback)
-    return nodes.Or(_looked_up(*PLACES[part.name]), nodes.Const(part.fallback))
+    blank = _blank(part, content, brand)
+    if isinstance(blank, str):
+        return nodes.Const(blank)
+    return nodes.Or(_looked_up(blank.owner, blank.item), nodes.Const(blank.fallback))
 
 
 def _code(fixed: str) -> nodes.Expr:

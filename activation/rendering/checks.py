@@ -19,8 +19,7 @@ def check_mail(
     *, html: str, text: str, unsubscribe_url: str, postal_address: str, address_html: str
 ) -> None:
     """`address_html` is the address as HTML says it. Raises MailError naming the first fault."""
-    size = len(html) if html.isascii() else len(html.encode())
-    if size > MAX_HTML_BYTES:
+    if len(html) * 4 > MAX_HTML_BYTES and (size := len(html.encode())) > MAX_HTML_BYTES:
         raise MailError(f"The mail is too large: {size:,} bytes of HTML of {MAX_HTML_BYTES:,}.")
     if unsubscribe_url not in html or unsubscribe_url not in text:
         raise MailError("The mail has no unsubscribe link.")

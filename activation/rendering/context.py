@@ -68,6 +68,7 @@ def context_of(facts: MailFacts, links: Sequence[str], *, shop_url: str) -> dict
     track = facts.track
     places = _places(purchase, shop_url)
     has_images = any(item.image_url for item in purchase.items)
+    shop_link = track(shop_url)
     return {
         "customer": {"first_name": facts.customer.first_name},
         "order": {
@@ -82,8 +83,8 @@ def context_of(facts: MailFacts, links: Sequence[str], *, shop_url: str) -> dict
         "more_items": purchase.more_items,
         "total": purchase.total,
         "discount": {"code": facts.discount_code},
-        "links": [track(places.get(link, link)) for link in links],
-        "shop_link": track(shop_url),
+        "links": [_tracked(places.get(link, link), shop_url, shop_link, track) for link in links],
+        "shop_link": shop_link,
         "unsubscribe_url": facts.unsubscribe_url,
         "preferences_url": facts.preferences_url,
         "trap_url": facts.trap_url,
@@ -102,6 +103,13 @@ def text_context_of(
 
 def _places(purchase: PurchaseFacts, shop_url: str) -> dict[str, str]:
     return {SHOP_LINK: shop_url, CART_LINK: purchase.url or shop_url}
+
+
+def _tracked(url: str, shop_url: str, shop_link: str, track: Track) -> str:
+    """Signing takes a while, and most buttons lead where the name at the top does."""
+    if url == shop_url:
+        return shop_link
+    return track(url) if url else ""
 
 
 def _item(item: ItemFacts, track: Track) -> dict[str, Any]:

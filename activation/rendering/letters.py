@@ -1,8 +1,9 @@
 """Letters for the messages of one shop: what they are made from is read for all of them at once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Protocol, TypeAlias
 
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
@@ -14,13 +15,15 @@ from activation.provider import MailRequest
 from activation.rendering.brand import Brand, brand_of
 from activation.rendering.checks import MailError
 from activation.rendering.compile import TemplateError
-from activation.rendering.context import CustomerFacts, MailFacts, PurchaseFacts
+from activation.rendering.context import CustomerFacts, MailFacts, PurchaseFacts, untracked
 from activation.rendering.facts import load_carts, load_customers, load_orders
 from activation.rendering.templates import RenderedMail, Shows, load_template, render_mail
 from activation.unsubscribe import one_click_headers, unsubscribe_url
 from core.models import Automation, AutomationVersion, Shop
 from core.settings import Settings
 
+NOBODY: Final = CustomerFacts()
+NOTHING: Final = PurchaseFacts()
 StepKey: TypeAlias = tuple[int, int, str]
 """Automation, version and step key."""
 
@@ -115,7 +118,9 @@ def request_of(
             "subject": mail.subject,
             "html": mail.html,
             "text": mail.text,
-            "headers": one_click_headers(unsubscribe_url),
+            "headers": one_click_headers(
+                unsubscribe_url, shop_domain=brand.url.removeprefix("https://")
+            ),
             "tags": [{"name": name, "value": value} for name, value in tags.items()],
         }
     )
@@ -127,27 +132,23 @@ def request_of(
 def _facts(material: Material, message: Owed, shows: Shows) -> MailFacts:
     settings, shop_id, message_id = material.settings, material.shop_id, message.message_id
     link = unsubscribe_url(settings, shop_id=shop_id, message_id=message_id)
-    facts = MailFacts(
+    counts = material.tracks_clicks
+    return MailFacts(
         unsubscribe_url=link,
         preferences_url=f"{link}#preferences",
-        customer=material.customers.get(message.customer_id or 0, CustomerFacts()),
+        customer=material.customers.get(message.customer_id or 0, NOBODY),
         purchase=(
-            material.carts.get(message_id, PurchaseFacts())
+            material.carts.get(message_id, NOTHING)
             if shows is Shows.CART
-            else material.orders.get(message.order_id or 0, PurchaseFacts())
+            else material.orders.get(message.order_id or 0, NOTHING)
         ),
         confirm_url=(
             confirm_url(settings, shop_id=shop_id, message_id=message_id)
             if shows is Shows.CONFIRMATION
             else ""
         ),
-    )
-    if not material.tracks_clicks:
-        return facts
-    return replace(
-        facts,
-        track=lambda url: tracked(settings, shop_id, message_id, url),
-        trap_url=trap(settings, shop_id, message_id),
+        track=partial(tracked, settings, shop_id, message_id) if counts else untracked,
+        trap_url=trap(settings, shop_id, message_id) if counts else "",
     )
 
 

@@ -23,7 +23,7 @@ from jinja2 import TemplateError as JinjaError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import escape
 
-from activation.rendering.bake import bake, html_words, links_of, subject_template, text_words
+from activation.rendering.bake import Blank, bake, html_words, links_of, subject_of, text_words
 from activation.rendering.brand import Brand
 from activation.rendering.checks import MailError, check_mail
 from activation.rendering.compile import TemplateError, compile_mjml
@@ -91,7 +91,7 @@ class MailTemplate:
 class _Ready:
     """A template with one brand and one content in it."""
 
-    subject: Template
+    subject: tuple[str | Blank, ...]
     html: Template
     text: Template
     links: tuple[str, ...]
@@ -106,7 +106,7 @@ def render_mail(
     context = context_of(facts, ready.links, shop_url=brand.url)
     try:
         mail = RenderedMail(
-            subject=one_line(ready.subject.render(context), limit=MAX_SUBJECT),
+            subject=_subject(ready.subject, context),
             html=ready.html.render(context),
             text=_tidy(ready.text.render(text_context_of(context, facts, ready.links, brand.url))),
         )
@@ -168,7 +168,7 @@ def _ready(template: MailTemplate, content: MailContent, brand: Brand) -> _Ready
     except (ContentError, msgspec.ValidationError) as error:
         raise MailError(f"The words of this mail cannot be used. {error}") from error
     return _Ready(
-        subject=subject_template(TEXT, parsed, brand),
+        subject=subject_of(parsed, brand),
         html=bake(HTML, template.html, brand, html_words(parsed, brand)),
         text=bake(TEXT, template.text, brand, text_words(parsed, brand)),
         links=links_of(parsed),
@@ -176,5 +176,12 @@ def _ready(template: MailTemplate, content: MailContent, brand: Brand) -> _Ready
     )
 
 
+def _subject(parts: tuple[str | Blank, ...], context: dict[str, Any]) -> str:
+    said = [part if isinstance(part, str) else part.filled(context) for part in parts]
+    return one_line("".join(said), limit=MAX_SUBJECT)
+
+
 def _tidy(text: str) -> str:
-    return BLANK_LINES.sub("\n\n", text).strip() + "\n"
+    if "\n\n\n" in text:
+        text = BLANK_LINES.sub("\n\n", text)
+    return text.strip() + "\n"
