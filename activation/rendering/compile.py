@@ -31,6 +31,7 @@ STANDS_FOR: Final[Mapping[str, str]] = {
 }
 
 TOKENS: Final = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+INDENT: Final = re.compile(r"\n\s+")
 # The title comes back a second time as the body's label.
 BODY_LABEL: Final = re.compile(r'<div aria-label="[^"]*"')
 REMOTE: Final = re.compile(r"@import|<link\b|<script\b|url\(", re.IGNORECASE)
@@ -91,7 +92,7 @@ def compile_mjml(source: str) -> str:
     _check_nothing_remote(html)
     for stand_in, expression in STANDS_FOR.items():
         html = html.replace(stand_in, expression)
-    return html
+    return INDENT.sub("\n", html)  # which would be sent with every mail
 
 
 class _Names(HTMLParser):
