@@ -135,7 +135,9 @@ def clean_body(value: str) -> str:
         value = _paragraphs(value)
     refused: list[str] = []
 
-    def keep_link(_tag: str, _attribute: str, href: str) -> str | None:
+    def keep_link(tag: str, _attribute: str, href: str) -> str | None:
+        if tag != "a":
+            return None
         if link_name(href) or https_url(href) or MAILTO.fullmatch(href):
             return href
         refused.append(href)
@@ -153,7 +155,8 @@ def clean_body(value: str) -> str:
         raise ContentError(
             f"Body: a link starts with https:// or mailto:, not {one_line(refused[0], limit=60)!r}."
         )
-    return EMPTY_PARAGRAPH.sub("", LOOSE_LINK.sub(r"\1", cleaned)).strip()
+    cleaned = EMPTY_PARAGRAPH.sub("", LOOSE_LINK.sub(r"\1", cleaned)).strip()
+    return cleaned if not cleaned or ANY_TAG.search(cleaned) else f"<p>{cleaned}</p>"
 
 
 def _paragraphs(value: str) -> str:
