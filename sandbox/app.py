@@ -24,6 +24,7 @@ from sandbox.mailbox import Mailbox
 from sandbox.open_shop import Missing
 from sandbox.outbox import RESEND, SHOPIFY
 from sandbox.resend import events
+from sandbox.resend.account import Account
 from sandbox.resend.api import ResendApi
 from sandbox.shopify import webhooks
 from sandbox.shopify.bulk import BulkJobs
@@ -120,10 +121,28 @@ def _resend(world: World) -> list[BaseRoute]:
     return [
         Route("/resend/emails", threaded(api.emails), methods=["GET", "POST"]),
         Route("/resend/emails/batch", threaded(api.batch), methods=["POST"]),
-        Route("/resend/emails/{id}", threaded(api.email), methods=["GET"]),
+        Route("/resend/emails/{id}", threaded(api.email), methods=["GET", "PATCH"]),
+        Route("/resend/emails/{id}/cancel", threaded(api.cancel), methods=["POST"]),
+        *(
+            Route(f"/resend{path}", threaded(api.guarded(handler)), methods=list(methods))
+            for path, handler, methods in _account(Account(world))
+        ),
         Route("/resend/{rest:path}", threaded(api.anything_else), methods=ALL),
         Route("/_sandbox/resend/pace", _loopback_only(api.pace), methods=["GET"]),
         Route("/anthropic/{rest:path}", threaded(_not_here), methods=ALL),
+    ]
+
+
+def _account(account: Account) -> list[tuple[str, Handler, tuple[str, ...]]]:
+    return [
+        ("/suppressions", account.suppressions, ("GET", "POST")),
+        ("/suppressions/batch/add", account.add_many, ("POST",)),
+        ("/suppressions/batch/remove", account.remove_many, ("POST",)),
+        ("/suppressions/{id}", account.suppression, ("GET", "DELETE")),
+        ("/webhooks", account.webhooks, ("GET", "POST")),
+        ("/webhooks/{id}", account.webhook, ("DELETE",)),
+        ("/domains", account.domains, ("GET",)),
+        ("/domains/{id}", account.domain, ("GET",)),
     ]
 
 

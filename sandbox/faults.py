@@ -13,6 +13,8 @@ DEFAULTS: dict[str, Any] = {
     # Resend: the API
     "resend_status": 503,
     "resend_times": 0,
+    "resend_error_name": "",
+    "resend_daily_quota": 0,
     "resend_html_502_times": 0,
     "resend_accept_then_502_times": 0,
     "resend_accept_then_drop_times": 0,
@@ -23,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     # Resend: the events
     "resend_event_delay_seconds": 0.2,
     "resend_event_copies": 1,
+    "resend_event_shuffle_seconds": 0.0,
     "resend_events_off": False,
     # Shopify: the Admin API
     "shopify_status": 503,

@@ -96,6 +96,12 @@ create table if not exists idempotency (
 create table if not exists suppressions (
     email text primary key, id text not null, origin text not null, source_id text,
     created_at real not null) without rowid;
+create table if not exists resend_webhooks (
+    id text primary key, endpoint text not null, events blob not null,
+    created_at real not null) without rowid;
+create table if not exists scheduled (
+    email integer primary key, at real not null, canceled_at real, data blob not null,
+    outcomes text not null);
 create table if not exists settings (name text primary key, value text not null) without rowid;
 """
 

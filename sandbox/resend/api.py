@@ -13,10 +13,11 @@ from starlette.responses import HTMLResponse, Response
 from sandbox.clock import utc_millis
 from sandbox.http import Call, Dropped, reply
 from sandbox.resend.errors import ResendError, invalid, not_in_sandbox
-from sandbox.resend.events import outcome_of, suppress, tell
+from sandbox.resend.events import outcome_of, suppress, tell, tell_one
 from sandbox.resend.idempotency import Idempotency, remember
 from sandbox.resend.rate_limit import RateLimit
 from sandbox.resend.reading import find_email, list_emails
+from sandbox.resend.scheduling import forget_events, moment, waiting
 from sandbox.resend.validation import Mail, good_mail, plain
 from sandbox.world import World
 
@@ -44,12 +45,20 @@ class ResendApi:
         return self._guarded(call, self._send_one if call.method == "POST" else self._list)
 
     def batch(self, call: Call) -> Response:
-        """`POST /emails/batch`, strict: all or none."""
+        """`POST /emails/batch`, strict (all or none) or permissive (the good ones)."""
         return self._guarded(call, self._send_batch)
 
     def email(self, call: Call) -> Response:
-        """`GET /emails/{id}`."""
-        return self._guarded(call, self._find)
+        """`GET /emails/{id}`, and `PATCH`, which moves a scheduled mail."""
+        return self._guarded(call, self._find if call.method == "GET" else self._reschedule)
+
+    def cancel(self, call: Call) -> Response:
+        """`POST /emails/{id}/cancel`."""
+        return self._guarded(call, self._cancel)
+
+    def guarded(self, handle: Callable[[Call], Response]) -> Callable[[Call], Response]:
+        """The same door for what is not about mails (account.py)."""
+        return lambda call: self._guarded(call, handle)
 
     def anything_else(self, call: Call) -> Response:
         def refuse(_: Call) -> Response:
@@ -103,31 +112,43 @@ class ResendApi:
             )
         if self._world.faults.take("resend_times"):
             status = self._world.faults["resend_status"]
-            name = _FAULT_NAMES.get(status, "application_error")
+            name = self._world.faults["resend_error_name"] or _FAULT_NAMES.get(
+                status, "application_error"
+            )
             raise ResendError(status, name, "The sandbox was told to fail.")
 
     # ------------------------------------------------------------------ sending
 
     def _send_one(self, call: Call) -> Response:
-        def answer(ids: list[str]) -> Body:
+        def answer(ids: list[str], _errors: list[Body]) -> Body:
             return {"id": ids[0]}
 
-        return self._accept(call, lambda data: [good_mail(data)], answer, endpoint="POST /emails")
+        return self._accept(
+            call, lambda data: ([good_mail(data)], []), answer, endpoint="POST /emails"
+        )
 
     def _send_batch(self, call: Call) -> Response:
-        if call.headers.get("x-batch-validation", "strict") != "strict":
-            raise not_in_sandbox("batches with x-batch-validation: permissive")
+        mode = call.headers.get("x-batch-validation", "strict")
+        if mode not in ("strict", "permissive"):
+            raise invalid("The `x-batch-validation` header must be strict or permissive.")
+        is_strict = mode == "strict"
 
-        def answer(ids: list[str]) -> Body:
-            return {"data": [{"id": each} for each in ids]}
+        def answer(ids: list[str], errors: list[Body]) -> Body:
+            data = {"data": [{"id": each} for each in ids]}
+            return data if is_strict else {**data, "errors": errors}
 
-        return self._accept(call, _good_batch, answer, endpoint="POST /emails/batch")
+        return self._accept(
+            call,
+            lambda data: _good_batch(data, is_strict=is_strict),
+            answer,
+            endpoint="POST /emails/batch",
+        )
 
     def _accept(
         self,
         call: Call,
-        check: Callable[[Any], list[Mail]],
-        answer: Callable[[list[str]], Body],
+        check: Callable[[Any], tuple[list[Mail], list[Body]]],
+        answer: Callable[[list[str], list[Body]], Body],
         *,
         endpoint: str,
     ) -> Response:
@@ -137,12 +158,17 @@ class ResendApi:
             before = self._idempotency.remembered(endpoint, key, call.body, now=now)
             if before is not None:
                 return Response(before, media_type="application/json")
-            mails = check(_json(call.body))
+            mails, errors = check(_json(call.body))
+            self._mind_quota(len(mails), now)
+            times = [
+                None if mail.scheduled_at is None else moment(mail.scheduled_at, now=now)
+                for mail in mails
+            ]
             ids = [str(uuid.uuid4()) for _ in mails]
-            response = orjson.dumps(answer(ids))
+            response = orjson.dumps(answer(ids, errors))
             with self._world.store.write() as db:
-                for mail, id_ in zip(mails, ids, strict=True):
-                    self._store_mail(db, mail, id_, endpoint=endpoint, key=key, now=now)
+                for mail, id_, at in zip(mails, ids, times, strict=True):
+                    self._store_mail(db, mail, id_, endpoint=endpoint, key=key, at=at, now=now)
                 if key is not None:
                     remember(db, endpoint, key, call.body, response, now=now)
         self._world.deliverer.wake()
@@ -162,6 +188,7 @@ class ResendApi:
         *,
         endpoint: str,
         key: str | None,
+        at: float | None,
         now: float,
     ) -> None:
         message_id = f"<{uuid.uuid4().hex}@{plain(mail.sender).partition('@')[2]}>"
@@ -182,20 +209,40 @@ class ResendApi:
                 orjson.dumps(_kept(mail)),
             ],
         ).fetchone()["seq"]
-        outcomes = self._store_recipients(db, mail, id_, seq=seq, now=now)
-        tell(
-            db,
-            _event_data(mail, id_, message_id, now),
-            outcomes,
-            seq=seq,
-            url=self._world.config.resend_webhook_url,
-            delay=self._world.faults["resend_event_delay_seconds"],
-            copies=self._world.faults["resend_event_copies"],
-            now=now,
-        )
+        begin = now if at is None else at
+        outcomes = self._store_recipients(db, mail, id_, seq=seq, begin=begin, now=now)
+        data = _event_data(mail, id_, message_id, now)
+        if at is not None:
+            db.execute(
+                "insert into scheduled (email, at, data, outcomes) values (?, ?, ?, ?)",
+                [seq, at, orjson.dumps(data), ",".join(outcomes)],
+            )
+            tell_one(db, self._world, "email.scheduled", data, seq=seq, at=now, now=now)
+        tell(db, self._world, data, outcomes, seq=seq, begin=begin, now=now)
+
+    def _mind_quota(self, count: int, now: float) -> None:
+        """Of the free plan, from midnight UTC to midnight."""
+        quota = self._world.faults["resend_daily_quota"]
+        if not quota:
+            return
+        with self._world.store.read() as db:
+            used = db.execute(
+                "select count(*) from emails where accepted_at >= ?", [now - now % 86_400]
+            ).fetchone()[0]
+        if used + count > quota:
+            raise ResendError(
+                429, "daily_quota_exceeded", "You have reached your daily email sending quota."
+            )
 
     def _store_recipients(
-        self, db: sqlite3.Connection, mail: Mail, id_: str, *, seq: int, now: float
+        self,
+        db: sqlite3.Connection,
+        mail: Mail,
+        id_: str,
+        *,
+        seq: int,
+        begin: float,
+        now: float,
     ) -> list[str]:
         outcomes = []
         for kind, addresses in (("to", mail.to), ("cc", mail.cc), ("bcc", mail.bcc)):
@@ -206,7 +253,9 @@ class ResendApi:
                     " values (?, ?, ?, ?)",
                     [seq, address, kind, outcome],
                 )
-                suppress(db, address, outcome=outcome, email_id=id_, now=now)
+                suppress(
+                    db, self._world, address, outcome=outcome, email_id=id_, begin=begin, now=now
+                )
                 outcomes.append(outcome)
         return outcomes
 
@@ -214,6 +263,33 @@ class ResendApi:
 
     def _find(self, call: Call) -> Response:
         return find_email(self._world.store, call.params["id"], now=self._world.clock.now())
+
+    def _reschedule(self, call: Call) -> Response:
+        asked, now = _json(call.body), self._world.clock.now()
+        if not isinstance(asked, dict) or asked.keys() != {"scheduled_at"}:
+            raise invalid("Only the `scheduled_at` field can be changed.")
+        at = moment(asked["scheduled_at"], now=now)
+        with self._world.store.write() as db:
+            row = waiting(db, call.params["id"], now=now)
+            forget_events(db, row["seq"], now=now)
+            db.execute("update scheduled set at = ? where email = ?", [at, row["seq"]])
+            data, outcomes = orjson.loads(row["data"]), row["outcomes"].split(",")
+            tell(db, self._world, data, outcomes, seq=row["seq"], begin=at, now=now)
+        self._world.deliverer.wake()
+        return reply({"object": "email", "id": call.params["id"]})
+
+    def _cancel(self, call: Call) -> Response:
+        now = self._world.clock.now()
+        with self._world.store.write() as db:
+            row = waiting(db, call.params["id"], now=now)
+            forget_events(db, row["seq"], now=now)
+            db.execute("update scheduled set canceled_at = ? where email = ?", [now, row["seq"]])
+            db.execute(
+                "insert into email_events (id, email, type, at, payload)"
+                " values (?, ?, 'email.canceled', ?, '{}')",
+                [str(uuid.uuid4()), row["seq"], now],
+            )
+        return reply({"object": "email", "id": call.params["id"]})
 
     def _list(self, call: Call) -> Response:
         return list_emails(self._world.store, call.query, now=self._world.clock.now())
@@ -226,19 +302,23 @@ def _json(body: bytes) -> Any:
         raise ResendError(400, "validation_error", "The request body is not valid JSON.") from None
 
 
-def _good_batch(data: Any) -> list[Mail]:
+def _good_batch(data: Any, *, is_strict: bool) -> tuple[list[Mail], list[Body]]:
+    """The good mails, and what is wrong with the others; strict: any that is wrong is an error."""
     if not isinstance(data, list) or not data:
         raise invalid("The request body must be an array of at least one email.")
     if len(data) > MAX_BATCH:
         raise invalid(f"The batch cannot contain more than {MAX_BATCH} emails.")
-    mails = []
+    mails: list[Mail] = []
+    errors: list[Body] = []
     for place, each in enumerate(data):
         try:
             mails.append(good_mail(each, in_batch=True))
         except ResendError as error:
-            message = f"Email at index {place}: {error.message}"
-            raise ResendError(error.status, error.name, message) from error
-    return mails
+            if is_strict:
+                message = f"Email at index {place}: {error.message}"
+                raise ResendError(error.status, error.name, message) from error
+            errors.append({"index": place, "message": error.message})
+    return mails, errors
 
 
 def _kept(mail: Mail) -> Body:

@@ -9,11 +9,10 @@ from starlette.responses import Response
 
 from sandbox.clock import postgres_stamp
 from sandbox.http import reply
-from sandbox.resend.errors import ResendError, invalid, not_in_sandbox
+from sandbox.resend.errors import ResendError, invalid
+from sandbox.resend.listing import limit_of
 from sandbox.store import Store
 
-MAX_PAGE = 100
-USUAL_PAGE = 20
 Body = dict[str, Any]
 
 
@@ -27,24 +26,27 @@ def find_email(store: Store, id_: str, *, now: float) -> Response:
 
 
 def list_emails(store: Store, query: Mapping[str, str], *, now: float) -> Response:
-    """Newest first; `limit` 1..100, `after` the id of the last mail seen."""
-    for name in query.keys() - {"limit", "after"}:
-        raise not_in_sandbox(f"GET /emails?{name}=")
-    limit = _limit(query.get("limit"))
+    """Newest first; `limit` 1..100, `after` and `before` the id of a mail seen."""
+    limit = limit_of(query)
     with store.read() as db:
         top = _position(db, query["after"]) if "after" in query else None
+        floor = _position(db, query["before"]) if "before" in query else None
+        order = "asc" if floor is not None else "desc"  # the ones next to the cursor
         rows = db.execute(
-            "select * from emails where ? is null or seq < ? order by seq desc limit ?",
-            [top, top, limit + 1],
+            "select * from emails where (?1 is null or seq < ?1) and (?2 is null or seq > ?2)"
+            f" order by seq {order} limit ?3",
+            [top, floor, limit + 1],
         ).fetchall()
-        data = [_summary(db, row, now) for row in rows[:limit]]
+        page = sorted(rows[:limit], key=lambda row: -row["seq"])
+        data = [_summary(db, row, now) for row in page]
     return reply({"object": "list", "has_more": len(rows) > limit, "data": data})
 
 
 def last_event(db: sqlite3.Connection, seq: int, now: float) -> str:
     """`delivered` of the newest event that has come to pass; `queued` before the first."""
     row = db.execute(
-        "select type from email_events where email = ? and at <= ? order by at desc limit 1",
+        "select type from email_events where email = ? and at <= ? "
+        " order by at desc, type = 'email.canceled' desc limit 1",
         [seq, now],
     ).fetchone()
     return "queued" if row is None else row["type"].removeprefix("email.")
@@ -69,16 +71,13 @@ def _summary(db: sqlite3.Connection, row: sqlite3.Row, now: float) -> Body:
         "cc": kept["cc"],
         "reply_to": kept["reply_to"],
         "last_event": last_event(db, row["seq"], now),
-        "scheduled_at": None,
+        "scheduled_at": _scheduled(db, row["seq"]),
     }
 
 
-def _limit(text: str | None) -> int:
-    if text is None:
-        return USUAL_PAGE
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_PAGE):
-        raise invalid(f"The `limit` must be between 1 and {MAX_PAGE}.")
-    return int(text)
+def _scheduled(db: sqlite3.Connection, seq: int) -> str | None:
+    row = db.execute("select at from scheduled where email = ?", [seq]).fetchone()
+    return None if row is None else postgres_stamp(row["at"])
 
 
 def _position(db: sqlite3.Connection, id_: str) -> int:

@@ -11,8 +11,9 @@ MAX_RECIPIENTS = 50
 MAX_TAGS = 75
 KNOWN = {
     "from", "to", "subject", "html", "text", "cc", "bcc", "reply_to", "headers", "tags",
+    "scheduled_at",
 }  # fmt: skip
-NOT_BUILT = {"scheduled_at", "topic_id", "template", "attachments", "react"}
+NOT_BUILT = {"topic_id", "template", "attachments", "react"}
 ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]\\]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 _TAG = re.compile(r"[A-Za-z0-9_-]{1,256}")
 _HEADER_NAME = re.compile(r"[!-9;-~]+")
@@ -33,6 +34,7 @@ class Mail:
     reply_to: list[str] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     tags: list[dict[str, str]] = field(default_factory=list)
+    scheduled_at: str | None = None
 
 
 def good_mail(data: Any, *, in_batch: bool = False) -> Mail:
@@ -57,6 +59,7 @@ def good_mail(data: Any, *, in_batch: bool = False) -> Mail:
         reply_to=_addresses(data, "reply_to"),
         headers=_headers(data.get("headers")),
         tags=_tags(data.get("tags")),
+        scheduled_at=data.get("scheduled_at"),
     )
 
 
