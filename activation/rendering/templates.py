@@ -122,6 +122,10 @@ def render_mail(
     return mail
 
 
+def template_names() -> list[str]:
+    return sorted(path.parent.name for path in FOLDER.glob("*/template.toml"))
+
+
 @cache
 def load_template(name: str) -> MailTemplate:
     """Read and compile the folder `name`. Raises TemplateError."""

@@ -6,10 +6,10 @@ from typing import Any, Final
 from activation.rendering.brand import Brand, brand_of
 from activation.rendering.content import MailContent
 from activation.rendering.context import CustomerFacts, ItemFacts, MailFacts, PurchaseFacts
-from activation.rendering.templates import FOLDER
+from activation.rendering.templates import template_names
 from core.models import Shop
 
-NAMES: Final = sorted(path.parent.name for path in FOLDER.glob("*/body.mjml"))
+NAMES: Final = template_names()
 FLOWS: Final = ("welcome", "abandoned_cart", "repurchase", "win_back", "vip")
 LINK: Final = "https://crm.example.com/unsubscribe/1.abc.def"
 ADDRESS: Final = "Nordlicht Keramik GmbH\nLange Reihe 12\n20099 Hamburg"

@@ -49,6 +49,46 @@ class Page(HTMLParser):
         self.links += [value or "" for key, value in attrs if key in ("href", "src")]
 
 
+VOID = frozenset({"br", "img", "meta", "hr", "input", "link"})
+
+
+class Structure(HTMLParser):
+    """What a browser would mend in silence and a mail client perhaps would not."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.faults: list[str] = []
+        self._open: list[str] = []
+        self._ids: set[str | None] = set()
+        self.feed(html)
+        self.close()
+        self.faults += [f"<{tag}> is never closed" for tag in self._open]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = [name for name, _ in attrs]
+        self.faults += [f"<{tag}> has {name} twice" for name in names if names.count(name) > 1]
+        if tag == "img" and "alt" not in names:
+            self.faults.append("an image without alt")
+        for name, value in attrs:
+            if name == "id" and value in self._ids:
+                self.faults.append(f"id {value} twice")
+            elif name == "id":
+                self._ids.add(value)
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._open and self._open[-1] == tag:
+            self._open.pop()
+        else:
+            self.faults.append(f"</{tag}> closes {self._open[-1:]}")
+
+
 def mail_of(name: str, case: str) -> RenderedMail:
     its_brand, content, its_facts = MAILS[case]
     return render(load_template(name), content, its_brand, its_facts)
@@ -81,9 +121,15 @@ def test_every_mail_is_whole_in_every_context(name: str, case: str) -> None:
     assert [link for link in page.links if not link.startswith(("https://", "mailto:"))] == []
     assert mail.subject
     assert mail.subject.isprintable()
+    assert Structure(mail.html).faults == []
     assert not re.search(r"\bNone\b|\n\n\n", mail.text)
     if case != "hostile":
         assert not re.search(r"\{\{|\{%|\}\}|%\}", mail.html + mail.text + mail.subject)
+
+
+def test_control_the_structure_of_a_broken_page_is_found_broken() -> None:
+    broken = '<table><tr><td>x</tr></table><img src="y"><p id="a" id="a"></p><b id="a">'
+    assert len(Structure(broken).faults) >= 4
 
 
 @pytest.mark.requirement("EMAIL-06")
