@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-USAGE = """usage: python -m sandbox serve --port P --state DIR --schema FILE
+USAGE = """usage: python -m sandbox serve --port P --state DIR --schema FILE [--smtp-port P]
        python -m sandbox generate FOLDER [--customers N] [--seed N] [--end YYYY-MM-DD]
        python -m sandbox uci PARQUET FOLDER [--shift-to YYYY-MM-DD]
 """
@@ -29,6 +29,7 @@ def _serve(args: Sequence[str]) -> int:
     )
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--smtp-port", type=int, help="also a relay for SMTP, on 127.0.0.1")
     parser.add_argument("--state", type=Path, required=True, help="folder that holds all state")
     parser.add_argument("--schema", type=Path, required=True, help="Admin schema, e.g. .json.gz")
     asked = parser.parse_args(args)
@@ -38,7 +39,14 @@ def _serve(args: Sequence[str]) -> int:
 
     try:
         config = from_environment(os.environ)
-        serve(config, host=asked.host, port=asked.port, state=asked.state, schema=asked.schema)
+        serve(
+            config,
+            host=asked.host,
+            port=asked.port,
+            state=asked.state,
+            schema=asked.schema,
+            smtp_port=asked.smtp_port,
+        )
     except (ConfigError, ServeError) as error:
         sys.stderr.write(f"sandbox: {error}\n")
         return 2

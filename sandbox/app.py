@@ -31,6 +31,7 @@ from sandbox.shopify.bulk import BulkJobs
 from sandbox.shopify.graphql import GraphqlEndpoint
 from sandbox.shopify.oauth import access_token
 from sandbox.simulator import Simulator
+from sandbox.smtp import relaying
 from sandbox.store import Store
 from sandbox.world import World
 
@@ -67,16 +68,21 @@ def open_world(
     )
 
 
-def build_app(world: World) -> Starlette:
-    """The application; its deliverer, bulk worker and simulator run while it is up."""
+def build_app(world: World, *, smtp_port: int | None = None) -> Starlette:
+    """The application; its deliverer, bulk worker, simulator and relay run while it is up.
+
+    The relay's port is found on the application's state as `smtp_port`.
+    """
     jobs, simulator = BulkJobs(world), Simulator(world)
 
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
         world.deliverer.start()
         jobs.start()
         simulator.start()
-        yield
+        async with relaying(world, smtp_port) as port:
+            app.state.smtp_port = port
+            yield
         simulator.stop()
         jobs.stop()
         world.deliverer.stop()

@@ -15,7 +15,15 @@ class ServeError(Exception):
     """The sandbox cannot start; the text says why."""
 
 
-def serve(config: Config, *, host: str, port: int, state: Path, schema: Path) -> None:
+def serve(
+    config: Config,
+    *,
+    host: str,
+    port: int,
+    state: Path,
+    schema: Path,
+    smtp_port: int | None = None,
+) -> None:
     """Returns after SIGINT or SIGTERM. Raises ServeError when the schema file is not there."""
     if not schema.is_file():
         raise ServeError(f"no Shopify schema at {schema}; the set-up step puts it there")
@@ -24,7 +32,8 @@ def serve(config: Config, *, host: str, port: int, state: Path, schema: Path) ->
     world = open_world(
         config, state=state, schema=load_schema(schema), api_version=version_of(schema)
     )
-    uvicorn.Server(server_config(build_app(world), host=host, port=port)).run()
+    app = build_app(world, smtp_port=smtp_port)
+    uvicorn.Server(server_config(app, host=host, port=port)).run()
 
 
 def server_config(app: object, *, host: str, port: int) -> uvicorn.Config:
