@@ -66,8 +66,8 @@ def read_link(settings: Settings, token: str) -> Link | None:
     if len(token) > LONGEST_TOKEN or not token.isascii():
         return None
     signed, _, signature = token.rpartition(".")
-    key = _key(settings.secret_key.get_secret_value())
-    if not hmac.compare_digest(_signature(key, signed), signature):
+    keys = (settings.secret_key, *settings.previous_secret_keys)
+    if not any(_is_signed(key.get_secret_value(), signed, signature) for key in keys):
         return None
     version, _, payload = signed.partition(".")
     parts = _decode(payload).split(" ", 2)
@@ -104,6 +104,10 @@ def _link(settings: Settings, shop_id: int, message_id: int, url: str) -> str:
 def _key(secret: str) -> bytes:
     """A mail has a dozen links: the key is derived once."""
     return derived_key(SecretStr(secret), PURPOSE)
+
+
+def _is_signed(secret: str, signed: str, signature: str) -> bool:
+    return hmac.compare_digest(_signature(_key(secret), signed), signature)
 
 
 def _signature(key: bytes, signed: str) -> str:

@@ -10,7 +10,8 @@ import typer
 
 from core.errors import EcomCRMError, PermanentError
 from core.paths import PROJECT_ROOT
-from ops import analyst_cli, commands, privacy, segments_cli, shopify_cli
+from ops import analyst_cli, commands, delivery_cli, privacy, segments_cli, shopify_cli
+from ops.doctor import cli as doctor_cli
 from ops.progress import Progress
 from ops.shopify_cli import AsJson, Shop
 from ops.shopify_cli import environ as _environ
@@ -129,6 +130,8 @@ def rfm(*, as_json: AsJson = False) -> None:
 shopify_cli.add_to(app)
 analyst_cli.add_to(app)
 segments_cli.add_to(app)
+delivery_cli.add_to(app)
+doctor_cli.add_to(app)
 app.add_typer(privacy.privacy_app, name="privacy")
 
 

@@ -4,7 +4,7 @@ import os
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import orjson
 import typer
@@ -78,12 +78,20 @@ def exported(environ: Environ, request_id: int) -> bytes:
 
 def write_private(path: Path, content: bytes) -> None:
     """A new file that nobody else may read. Raises PermanentError when there is one already."""
+    with os.fdopen(_new_private(path), "wb") as file:
+        file.write(content)
+
+
+def open_private(path: Path) -> TextIO:
+    """The same, to be written text by text."""
+    return os.fdopen(_new_private(path), "w", encoding="utf-8", newline="")
+
+
+def _new_private(path: Path) -> int:
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise PermanentError(f"{path} exists already.") from None
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
 
 
 def line(request: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ class Troubles:
     inbox_failed: int = 0
     messages_unknown: int = 0
     paused_reason: str | None = None
+    stopped_itself: bool = False
 
 
 def alerts_for(shop: Shop, troubles: Troubles) -> tuple[Alert, ...]:
@@ -87,6 +88,14 @@ def _held(shop: Shop) -> Alert | None:
 def _paused(troubles: Troubles) -> Alert | None:
     if troubles.paused_reason is None:
         return None
+    if troubles.stopped_itself:
+        return Alert(
+            level="error",
+            title="Sending has stopped: too many mails bounce or are reported as spam",
+            text=f"{_sentence(troubles.paused_reason)} Going on would cost the shop its good name "
+            "with mailbox providers. Mail waits. Clean the list, then run "
+            "`ecomcrm sending resume` with a reason.",
+        )
     return Alert(
         level="error",
         title="The mail provider refuses mail",

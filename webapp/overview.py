@@ -72,6 +72,7 @@ def status_part(view: View) -> StatusPart:
         inbox_failed=troubles["inbox_failed"],
         messages_unknown=troubles["messages_unknown"],
         paused_reason=troubles["paused_reason"],
+        stopped_itself=troubles["stopped_itself"],
     )
     alerts: tuple[Alert, ...] = alerts_for(view.shop, known)
     return StatusPart(

@@ -37,7 +37,7 @@ LONGEST_URL: Final = 2000
 # Programs that fetch links: scanners of mail servers, previews of chats, libraries. A maker of
 # phones is called Cubot.
 PROGRAMS: Final = (
-    r"(?<!cu)bot\M|bot[/ ;)]|crawl|spider|scan|preview|prefetch|headless|phantom|slurp"
+    r"(?<!cu)bot\M|crawl|spider|scan|preview|prefetch|headless|phantom|slurp"
     r"|facebookexternalhit|whatsapp|telegram|skypeuripreview|bingpreview"
     r"|barracuda|mimecast|proofpoint|symantec|trendmicro|forcepoint|fireeye|ironport|zscaler"
     r"|safelinks|urldefense|virustotal|sophos|bitdefender|cloudmark"
@@ -283,7 +283,7 @@ def told_by(
         event_id,
         kind,
         EngagementSource.PROVIDER,
-        _moment(details.get("timestamp")) or at,
+        moment(details.get("timestamp")) or at,  # the event may tell of the click much later
         url=_text(details.get("link"), LONGEST_URL),
         ip_address=_text(details.get("ipAddress"), LONGEST_ADDRESS),
         user_agent=_text(details.get("userAgent"), LONGEST_AGENT),
@@ -336,8 +336,8 @@ def _text(value: object, limit: int) -> str | None:
     return value[:limit] if isinstance(value, str) and value else None
 
 
-def _moment(value: object) -> datetime | None:
-    """When the click itself was, which the event may tell of much later."""
+def moment(value: object) -> datetime | None:
+    """The instant in a text of the provider; without an offset it is UTC."""
     if not isinstance(value, str):
         return None
     try:

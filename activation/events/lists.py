@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from activation.events.engagements import moment
 from activation.suppressions.adding import Entry, add, normalized
 from core.models.enums import SuppressionReason, SuppressionSource
 
@@ -70,6 +71,7 @@ class Listed:
 
     email: str
     origin: str
+    at: datetime
 
 
 def apply(session: Session, event_type: str, data: Mapping[str, Any], *, now: datetime) -> bool:
@@ -78,26 +80,27 @@ def apply(session: Session, event_type: str, data: Mapping[str, Any], *, now: da
     if not isinstance(email, str) or not email:
         return False
     if event_type == ADDED:
-        origin = data.get("origin")
-        return take_over(session, [Listed(email, str(origin))], now=now) > 0
+        listed = Listed(email, str(data.get("origin")), moment(data.get("created_at")) or now)
+        return take_over(session, [listed]) > 0
     found = session.execute(FIND_LISTED, {"email": normalized(email)}).all()
     session.execute(TAKE_OFF, {"email": normalized(email), "now": now})
     return bool(found)
 
 
-def take_over(session: Session, lines: Sequence[Listed], *, now: datetime) -> int:
+def take_over(session: Session, lines: Sequence[Listed]) -> int:
     """Put lines of the provider's list on those of the shops concerned; how many it concerns.
 
-    What a shop's list has for that reason already stays as it is.
+    What a shop's list has for that reason already stays as it is, and so does what was lifted
+    after the provider had put it there.
     """
-    origins = {normalized(each.email): each.origin for each in lines}
-    rows = session.execute(FIND_SHOPS, {"emails": sorted(origins)}).all()
+    listed = {normalized(each.email): each for each in lines}
+    rows = session.execute(FIND_SHOPS, {"emails": sorted(listed)}).all()
     entries = [
         Entry(
             row.shop_id,
             row.email,
-            REASONS.get(origins[row.email], SuppressionReason.MANUAL),
-            now,
+            REASONS.get(listed[row.email].origin, SuppressionReason.MANUAL),
+            listed[row.email].at,
         )
         for row in rows
     ]

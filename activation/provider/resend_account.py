@@ -4,7 +4,8 @@ All of them are look-ups that may be repeated; nothing here sends a mail.
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar, cast
 
@@ -18,10 +19,28 @@ from core.errors import PermanentError, TransientError
 
 PAGE: Final = 100  # the most Resend gives at once
 NOT_FOUND: Final = "not_found"
+MOST_AT_ONCE: Final = 100  # addresses of one call
 T = TypeVar("T")
 
 # The SDK keeps key and address in module globals; two accounts in one process must not mix them.
 _sdk_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Suppressed:
+    """One line of the account's list. `origin` is bounce, complaint or manual."""
+
+    email: str
+    origin: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class SuppressedPage:
+    """`next_after` None: that was the last page."""
+
+    lines: tuple[Suppressed, ...]
+    next_after: str | None
 
 
 class ResendAccount:
@@ -53,6 +72,51 @@ class ResendAccount:
         mails = tuple(_sent(each) for each in page["data"])
         return SentPage(mails, mails[-1].message_id if mails and page.get("has_more") else None)
 
+    # ------------------------------------------------------------------ the account's list
+
+    def list_suppressed(self, *, after: str | None = None) -> SuppressedPage:
+        """One page of the addresses this account does not mail, whoever put them there."""
+        params: resend.Suppressions.ListParams = {"limit": PAGE}
+        if after is not None:
+            params["after"] = after
+        page = cast(
+            "Mapping[str, Any]",
+            self._ask("list suppressions", lambda: resend.Suppressions.list(params)),
+        )
+        lines = tuple(
+            Suppressed(line["email"], line.get("origin") or "", instant(line["created_at"]))
+            for line in page["data"]
+        )
+        last = page["data"][-1]["id"] if lines and page.get("has_more") else None
+        return SuppressedPage(lines, last)
+
+    def suppress(self, emails: Sequence[str]) -> None:
+        """At most 100. Those that are on the list already stay as they are."""
+        wanted: resend.Suppressions.Batch.AddParams = {"emails": list(emails)}
+        self._ask("add suppressions", lambda: resend.Suppressions.Batch.add(wanted))
+
+    def unsuppress(self, emails: Sequence[str]) -> None:
+        """At most 100. Those that are not on the list are passed over."""
+        wanted: resend.Suppressions.Batch.RemoveParams = {"emails": list(emails)}
+        self._ask(
+            "remove suppressions", lambda: resend.Suppressions.Batch.remove(wanted), missing=None
+        )
+
+    # ------------------------------------------------------------------ how it is set up
+
+    def domains(self) -> list[Mapping[str, Any]]:
+        """Name, status and records of each domain, as Resend tells of them."""
+        found = self._ask("list domains", resend.Domains.list)
+        return [
+            cast("Mapping[str, Any]", self._ask("read a domain", _getting(each["id"])))
+            for each in cast("Mapping[str, Any]", found)["data"]
+        ]
+
+    def webhooks(self) -> list[Mapping[str, Any]]:
+        """Endpoint, status and events of each webhook."""
+        found = cast("Mapping[str, Any]", self._ask("list webhooks", resend.Webhooks.list))
+        return list(found["data"])
+
     def _ask(self, what: str, call: Callable[[], T], *, missing: Any = ...) -> T | Any:
         """What the SDK returns; `missing` instead of an error where Resend knows no such thing."""
         if self._api_key is None:
@@ -66,6 +130,10 @@ class ResendAccount:
                 if error.error_type == NOT_FOUND and missing is not ...:
                     return missing
                 raise _error(what, error) from error
+
+
+def _getting(domain_id: str) -> Callable[[], object]:
+    return lambda: resend.Domains.get(domain_id)
 
 
 def _sent(line: Mapping[str, Any]) -> SentMail:

@@ -156,6 +156,8 @@ class AuditAction(StrEnum):
     """What a person decided, or had done, that is kept for good."""
 
     ACCEPT_HELD_DATA = "accept_held_data"
+    LIFT_SUPPRESSION = "lift_suppression"
+    RESUME_SENDING = "resume_sending"
     RESEND_UNKNOWN = "resend_unknown"
     SET_DOUBLE_OPT_IN = "set_double_opt_in"
     REPAIR_STATISTICS = "repair_statistics"

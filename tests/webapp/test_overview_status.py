@@ -5,10 +5,12 @@ import pytest
 from core.models import (
     Enrollment,
     InboxMessage,
+    SendingHold,
     SendPace,
 )
 from core.models.enums import (
     EnrollmentState,
+    HoldCause,
     InboxState,
     MessageState,
     SkipReason,
@@ -107,6 +109,29 @@ def test_a_paused_provider_alerts_with_its_reason(view: View) -> None:
     shown = status(view)
     assert shown.alerts[0].title == "The mail provider refuses mail"
     assert shown.alerts[0].text.startswith("The domain is not verified. Mail waits")
+
+
+@pytest.mark.requirement("EMAIL-03")
+def test_a_shop_that_stopped_by_its_own_figures_says_so_until_a_person_resumes(view: View) -> None:
+    hold = SendingHold(
+        shop_id=view.shop.shop_id,
+        held_at=view.now,
+        cause=HoldCause.BOUNCES,
+        reason="4 of the 100 mails bounced.",
+        figures={},
+    )
+    pace = SendPace(
+        shop_id=view.shop.shop_id,
+        paused_until=view.real_now + timedelta(days=3650),
+        paused_reason=hold.reason,
+    )
+    view.session.add_all([hold, pace])
+    [alert, *_] = status(view).alerts
+    assert alert.title.startswith("Sending has stopped")
+    assert alert.text.startswith("4 of the 100 mails bounced. ")
+    assert "`ecomcrm sending resume`" in alert.text
+    hold.resumed_at, pace.paused_until = view.now, None
+    assert not [title for title in titles(view) if "Sending" in title]
 
 
 def test_a_shop_without_sender_or_old_orders_is_told(view: View) -> None:

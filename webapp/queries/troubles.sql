@@ -30,4 +30,9 @@ SELECT
         SELECT send_paces.paused_reason
         FROM crm.send_paces
         WHERE send_paces.shop_id = :shop_id AND send_paces.paused_until > :real_now
-    ) AS paused_reason
+    ) AS paused_reason,
+    EXISTS (
+        SELECT 1
+        FROM crm.sending_holds
+        WHERE sending_holds.shop_id = :shop_id AND sending_holds.resumed_at IS NULL
+    ) AS stopped_itself

@@ -7,6 +7,7 @@ Revision ID: 0009
 Revises: 0008
 """
 
+import re
 from collections.abc import Sequence
 
 import sqlalchemy as sa
@@ -24,6 +25,7 @@ BOT_REASONS = (
     *("trap", "user_agent", "too_soon"),
     *("many_links", "with_unsubscribe", "same_visitor"),
 )
+ACTIONS = ("lift_suppression", "resume_sending")
 
 # What is known of bounces that came before: the kind is in the event that told of them.
 FILL_BOUNCE_KINDS = """
@@ -85,6 +87,25 @@ def enum(name: str, values: Sequence[str]) -> sa.Enum:
     return sa.Enum(*values, name=name, native_enum=False, create_constraint=True, length=40)
 
 
+def allow_actions(*, ours: bool) -> None:
+    """The check of `audit_entries.action`, with ours or without; what others added stays."""
+    name = "ck_audit_entries__action"
+    definition: str = (
+        op.get_bind()
+        .execute(
+            sa.text("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = :name"),
+            {"name": name},
+        )
+        .scalar_one()
+    )
+    kept = [each for each in re.findall(r"'([a-z_]+)'", definition) if each not in ACTIONS]
+    op.execute(f"ALTER TABLE crm.audit_entries DROP CONSTRAINT {name}")
+    op.execute(
+        f"ALTER TABLE crm.audit_entries ADD CONSTRAINT {name}"
+        f" CHECK ({check_of('action', [*kept, *(ACTIONS if ours else ())])})"
+    )
+
+
 def upgrade() -> None:
     op.add_column(
         "shops",
@@ -106,6 +127,7 @@ def upgrade() -> None:
         schema="crm",
         postgresql_where=sa.text("pushed_at IS NOT NULL"),
     )
+    allow_actions(ours=True)
     create_engagements()
     op.execute(FILL_ENGAGEMENTS)
     op.create_table(
@@ -181,6 +203,8 @@ def downgrade() -> None:
     op.drop_table("suppression_mirrors", schema="crm")
     op.drop_table("sending_holds", schema="crm")
     op.drop_table("engagements", schema="crm")
+    op.execute(f"DELETE FROM crm.audit_entries WHERE {check_of('action', ACTIONS)}")
+    allow_actions(ours=False)
     op.drop_column("suppressions", "pushed_at", schema="crm")
     op.drop_column("suppressions", "source", schema="crm")
     op.drop_column("messages", "bounce_kind", schema="crm")

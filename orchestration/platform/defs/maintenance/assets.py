@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from activation.events.forgetting import forget_visitors
 from core.database import session_scope
 from core.errors import EcomCRMError
 from core.ingestion import statistics
@@ -118,4 +119,5 @@ def retention(
     runtime: Runtime,
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # generic over an in-memory value
     removed = remove_expired(runtime.factory, clock=runtime.clock)
+    removed["networks of readers"] = forget_visitors(runtime.factory)
     return dg.MaterializeResult(metadata={**removed})
