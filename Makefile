@@ -10,9 +10,11 @@ FRONTEND := webapp/static/build/manifest.json
 FRONTEND_SOURCES := package.json $(shell find webapp/frontend webapp/templates -type f 2>/dev/null)
 COMPILE := $(BIN)/uv pip compile --quiet --system-certs --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --universal --python-version 3.11
+# Containers often set it. Every start of dbt or Dagster then compiles what it imports: 8 s, not 3.
+unexport PYTHONDONTWRITEBYTECODE
 say = @printf '==> %s\n' $(1) >&2
 
-.PHONY: help setup demo up down status smoke test bench check lint types format manifest \
+.PHONY: help setup demo up down status smoke test bench crash check lint types format manifest \
 	migration lock clean
 
 help: ## List the commands.
@@ -44,6 +46,9 @@ test: $(DEV) $(FRONTEND) manifest ## Install what tests need, then lint, types, 
 
 bench: $(DEV) $(FRONTEND) manifest ## Run benchmarks, one JSON line each (ONLY=name,name; some take DATA=file).
 	@exec $(BIN)/python -m benchmarks $(if $(ONLY),--only '$(ONLY)') $(if $(DATA),--data '$(DATA)')
+
+crash: $(DEV) ## Kill sending workers 300 times over 20,000 mails and count at the provider (ARGS="--seed 2").
+	@exec $(BIN)/python -m benchmarks.crash $(ARGS)
 
 check: test ## The same as test.
 

@@ -1,7 +1,8 @@
 """One activation run: everything that is due, for all shops, until nothing is.
 
     privacy requests → stored events → refreshes and inbox retries → merged customers
-    → memberships and enrolment of touched customers → due steps → freeze and send → write back
+    → consents into the ledger → memberships and enrolment of touched customers → due steps
+    → freeze and send → write back
 
 Privacy requests and events come first: one of them may forbid a mail that is about to leave.
 
@@ -20,12 +21,14 @@ from sqlalchemy.exc import DBAPIError
 
 from activation.automation.enrollment import EnrolmentReport, enrol
 from activation.automation.steps import run_due_steps
+from activation.consent.comparing import compare_due
+from activation.consent.forgetting import forget_networks
 from activation.events import match_stored
 from activation.gate import GATE, Gate
 from activation.merges import apply_merges
 from activation.outbox.batches import BATCH_SIZE, LEASE
+from activation.outbox.crew import send_by_many
 from activation.outbox.reconcile import reconcile_due
-from activation.outbox.sending import send_due
 from activation.outbox.worker import Outbox
 from activation.privacy.work import Privacy, work_due
 from activation.provider import Provider
@@ -52,7 +55,8 @@ class Cycle:
     """Collaborators of one run. `client_of` gives the Shopify client of a shop id.
 
     `longest` bounds the whole run, `patience` the time it waits inside for what is due shortly (a
-    consent that Shopify is about to tell). `checkpoint` is told each step, for tests of crashes.
+    consent that Shopify is about to tell). `senders` threads send for a shop that owes much, each
+    `at_once` batches together. `checkpoint` is told each step, for tests of crashes.
     """
 
     factory: SessionFactory
@@ -66,6 +70,8 @@ class Cycle:
     patience: timedelta = timedelta(seconds=5)
     lease: timedelta = LEASE
     batch_size: int = BATCH_SIZE
+    at_once: int = 1
+    senders: int = 1
     gate: Gate = GATE
     sleep: Callable[[float], None] = time.sleep
     checkpoint: Callable[[str], None] = lambda _: None
@@ -88,6 +94,8 @@ class CycleReport:
     webhooks_applied: int = 0
     objects_refreshed: int = 0
     merges_applied: int = 0
+    consents_recorded: int = 0
+    confirmations_asked: int = 0
     memberships_opened: int = 0
     memberships_closed: int = 0
     shops_held: int = 0
@@ -178,6 +186,7 @@ class _Run:
     def _shop(self, shop: Shop, clock: Clock) -> int:
         shop_id = shop.shop_id
         moved = self._stage("merges", shop_id, lambda: self._merges(shop_id, clock))
+        moved += self._stage("consent", shop_id, lambda: self._consent(shop_id, clock))
         if shop.baseline_at is not None and shop.first_sync_completed_at is not None:
             moved += self._stage("touched", shop_id, lambda: self._touched(shop_id, clock))
             moved += self._stage("enrol", shop_id, lambda: self._sweep(shop_id, clock))
@@ -253,6 +262,14 @@ class _Run:
             applied = apply_merges(session, shop_id, now=clock.now())
         self._report.merges_applied += applied
         return applied
+
+    def _consent(self, shop_id: int, clock: Clock) -> int:
+        done = compare_due(self._cycle.factory, shop_id, now=clock.now(), stop=self._is_over)
+        with session_scope(self._cycle.factory) as session:
+            forget_networks(session, shop_id, now=clock.now())
+        self._report.consents_recorded += done.recorded
+        self._report.confirmations_asked += done.asked
+        return done.progress
 
     def _touched(self, shop_id: int, clock: Clock) -> int:
         """Memberships and enrolment of customers whose orders changed, a chunk per transaction."""
@@ -350,10 +367,16 @@ class _Run:
             checkpoint=self._cycle.checkpoint,
             lease=self._cycle.lease,
             batch_size=self._cycle.batch_size,
+            at_once=self._cycle.at_once,
         )
 
     def _send(self, shop_id: int, clock: Clock) -> int:
-        done = send_due(self._outbox(clock), shop_id, freezes=shop_id not in self._stuck)
+        done = send_by_many(
+            self._outbox(clock),
+            shop_id,
+            workers=self._cycle.senders,
+            freezes=shop_id not in self._stuck,
+        )
         if done.stuck:
             self._stuck.add(shop_id)
         self._report.requests += done.requests

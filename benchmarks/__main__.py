@@ -11,12 +11,27 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import ingest, latency_cold, memberships, rfm, rfm_uci, webhook
+from benchmarks import (
+    delivery,
+    events,
+    ingest,
+    latency_cold,
+    memberships,
+    pace,
+    render,
+    rfm,
+    rfm_uci,
+    webhook,
+)
 
 BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {
+    "delivery": delivery.run,
+    "events": events.run,
     "ingest": ingest.run,
     "latency_cold": latency_cold.run,
     "memberships": memberships.run,
+    "pace": pace.run,
+    "render": render.run,
     "rfm": rfm.run,
     "webhook": webhook.run,
 }

@@ -10,7 +10,18 @@ import typer
 
 from core.errors import EcomCRMError, PermanentError
 from core.paths import PROJECT_ROOT
-from ops import analyst_cli, commands, delivery_cli, privacy, segments_cli, shopify_cli
+from ops import (
+    analyst_cli,
+    commands,
+    consent_cli,
+    delivery_cli,
+    limits_cli,
+    mails_cli,
+    privacy,
+    segments_cli,
+    shopify_cli,
+    unknown_cli,
+)
 from ops.doctor import cli as doctor_cli
 from ops.progress import Progress
 from ops.shopify_cli import AsJson, Shop
@@ -130,8 +141,12 @@ def rfm(*, as_json: AsJson = False) -> None:
 shopify_cli.add_to(app)
 analyst_cli.add_to(app)
 segments_cli.add_to(app)
+limits_cli.add_to(app)
+mails_cli.add_to(app)
 delivery_cli.add_to(app)
+unknown_cli.add_to(delivery_cli.sending_app)
 doctor_cli.add_to(app)
+consent_cli.add_to(app)
 app.add_typer(privacy.privacy_app, name="privacy")
 
 

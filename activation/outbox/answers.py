@@ -14,20 +14,19 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from activation.outbox import pacing
 from activation.outbox.batches import (
     Held,
     OpenBatch,
-    close_batch,
     dissolve,
     finish_attempt,
     lock_open,
     release,
 )
 from activation.outbox.freeze import freeze_members
+from activation.outbox.groups import complete_accepted, lock_all_open
 from activation.outbox.members import Failed, Member, lock_frozen
 from activation.outbox.outage import LONGEST_SILENCE
 from activation.outbox.recovery import give_up
@@ -42,7 +41,7 @@ from activation.provider import (
     Unreachable,
 )
 from core.database import session_scope
-from core.models.enums import AttemptOutcome, BatchState
+from core.models.enums import AttemptOutcome
 
 FIRST_RETRY: Final = timedelta(seconds=2)
 LONGEST_RETRY: Final = timedelta(minutes=10)
@@ -51,22 +50,17 @@ SHOP_PAUSE: Final = timedelta(minutes=15)
 MONTHLY_QUOTA_PAUSE: Final = timedelta(hours=6)  # it ends with the bill's month, or a larger plan
 BREAKER_AFTER: Final = 3  # attempts without an answer
 
-COMPLETE_MEMBERS = text("""
--- Changes crm.messages: accepted, with the provider's id. A member that an event has already moved
--- on keeps its state. Index ix_messages__batch.
-UPDATE crm.messages
-SET
-    state = CASE WHEN messages.state IN ('frozen', 'unknown') THEN 'sent' ELSE messages.state END,
-    provider_message_id = accepted.provider_message_id,
-    sent_at = coalesce(messages.sent_at, :now)
-FROM
-    unnest(CAST(:provider_message_ids AS text [])) WITH ORDINALITY
-        AS accepted (provider_message_id, position)
-WHERE
-    messages.shop_id = :shop_id
-    AND messages.batch_id = :batch_id
-    AND messages.batch_position = accepted.position - 1
-""")
+
+def complete_all(
+    outbox: Outbox, shop_id: int, accepted: Sequence[tuple[Held, Sequence[str]]]
+) -> Delivered:
+    """As `complete`, for several batches that were accepted whole."""
+    with session_scope(outbox.factory) as session:
+        ours = lock_all_open(session, shop_id, [held for held, _ in accepted])
+        ids = {held.batch_id: each for held, each in accepted if held.batch_id in ours}
+        complete_accepted(session, shop_id, ids, now=outbox.clock.now())
+        outbox.checkpoint("completing")
+    return Delivered(SendReport(accepted=sum(map(len, ids.values()))))
 
 
 def complete(outbox: Outbox, held: Held, answer: ProviderAnswer) -> Delivered:
@@ -75,41 +69,52 @@ def complete(outbox: Outbox, held: Held, answer: ProviderAnswer) -> Delivered:
         batch = lock_open(session, held)
         if batch is None:
             return Delivered()
-        match answer:
-            case Accepted(ids):
-                return _accepted(session, held, batch, ids, now=outbox.clock.now())
-            case Refused():
-                return _refused(session, outbox, held, batch, answer)
-            case KeyConflict(words):
-                finish_attempt(session, held, AttemptOutcome.UNKNOWN, error=words)
-                count = give_up(session, held, reason=words, now=outbox.clock.now())
-                return Delivered(SendReport(unknown=count))
-            case Unknown(words) if not outbox.provider.replays_safely:
-                finish_attempt(session, held, AttemptOutcome.UNKNOWN, error=words)
-                count = give_up(session, held, reason=words, now=outbox.clock.now())
-                return Delivered(SendReport(unknown=count))
-            case Unreachable() | Unknown():
-                _mind_silence(session, held, answer)
-                return _try_again(session, held, answer)
+        delivered = _settle(session, outbox, held, batch, answer)
+        outbox.checkpoint("completing")
+    return delivered
+
+
+def _settle(
+    session: Session, outbox: Outbox, held: Held, batch: OpenBatch, answer: ProviderAnswer
+) -> Delivered:
+    now = outbox.clock.now()
+    match answer:
+        case Accepted(ids):
+            return _accepted(session, outbox, held, batch, ids, now=now)
+        case Refused():
+            return _refused(session, outbox, held, batch, answer)
+        case KeyConflict(words):
+            finish_attempt(session, held, AttemptOutcome.UNKNOWN, error=words)
+            return Delivered(SendReport(unknown=give_up(session, held, reason=words, now=now)))
+        case Unreachable() | Unknown():
+            return _unanswered(session, outbox, held, answer, now=now)
+
+
+def _unanswered(
+    session: Session, outbox: Outbox, held: Held, answer: Unreachable | Unknown, *, now: datetime
+) -> Delivered:
+    """Again, if the provider would know the request again; otherwise nobody sends it again."""
+    if isinstance(answer, Unknown) and not outbox.provider.replays_safely:
+        words = answer.message
+        finish_attempt(session, held, AttemptOutcome.UNKNOWN, error=words)
+        return Delivered(SendReport(unknown=give_up(session, held, reason=words, now=now)))
+    _mind_silence(session, held, answer)
+    return _try_again(session, held, answer)
 
 
 def _accepted(
-    session: Session, held: Held, batch: OpenBatch, ids: Sequence[str], *, now: datetime
+    session: Session,
+    outbox: Outbox,
+    held: Held,
+    batch: OpenBatch,
+    ids: Sequence[str],
+    *,
+    now: datetime,
 ) -> Delivered:
     if len(ids) != batch.message_count:
         words = f"The provider gave {len(ids)} ids for {batch.message_count} mails."
-        return _try_again(session, held, Unknown(words))
-    finish_attempt(session, held, AttemptOutcome.ACCEPTED, status_code=200)
-    session.execute(
-        COMPLETE_MEMBERS,
-        {
-            "shop_id": held.shop_id,
-            "batch_id": held.batch_id,
-            "provider_message_ids": list(ids),
-            "now": now,
-        },
-    )
-    close_batch(session, held, BatchState.COMPLETED, error=None, now=now)
+        return _unanswered(session, outbox, held, Unknown(words), now=now)
+    complete_accepted(session, held.shop_id, {held.batch_id: ids}, now=now)
     return Delivered(SendReport(accepted=len(ids)))
 
 
@@ -185,7 +190,7 @@ def _split(
                 lease=outbox.lease,
             )
             delivered.report.add_frozen(frozen)
-            delivered.follow_ups += [frozen.batch] if frozen.batch else []
+            delivered.follow_ups += frozen.batches
 
 
 def _mind_refusal(session: Session, outbox: Outbox, shop_id: int, answer: Refused) -> None:

@@ -33,20 +33,24 @@ RETURNING batch_id
 """)
 
 FREEZE_MEMBERS = text("""
--- Changes crm.messages: members of a batch, in the order of its body. Primary key.
+-- Changes crm.messages: members of batches, in the order of their bodies. Primary key.
 UPDATE crm.messages
 SET
     state = 'frozen',
     defer_reason = NULL,
-    batch_id = :batch_id,
-    batch_position = member.position - 1,
+    batch_id = member.batch_id,
+    batch_position = member.batch_position,
     email = member.email,
     subject = member.subject,
     frozen_at = :now
 FROM
     unnest(
-        CAST(:message_ids AS bigint []), CAST(:emails AS text []), CAST(:subjects AS text [])
-    ) WITH ORDINALITY AS member (message_id, email, subject, position)
+        CAST(:message_ids AS bigint []),
+        CAST(:batch_ids AS bigint []),
+        CAST(:positions AS integer []),
+        CAST(:emails AS text []),
+        CAST(:subjects AS text [])
+    ) AS member (message_id, batch_id, batch_position, email, subject)
 WHERE
     messages.shop_id = :shop_id
     AND messages.message_id = member.message_id
@@ -69,26 +73,6 @@ WHERE
     AND attempt = :attempt
     AND state = 'open'
 FOR UPDATE
-""")
-
-BEGIN_ATTEMPT = text("""
--- Changes crm.message_batches and crm.delivery_attempts: the next attempt is on record before the
--- call, so that a worker that dies in it leaves a trace. It begins at :started_at, before
--- eligibility was looked at, so that no unsubscribe of an earlier instant was overlooked.
-WITH begun AS (
-    UPDATE crm.message_batches
-    SET
-        attempt = attempt + 1,
-        lease_until = clock_timestamp() + :lease,
-        next_attempt_at = NULL,
-        first_attempt_at = coalesce(first_attempt_at, :started_at)
-    WHERE shop_id = :shop_id AND batch_id = :batch_id
-    RETURNING shop_id, batch_id, attempt
-)
-
-INSERT INTO crm.delivery_attempts (shop_id, batch_id, attempt, run_id, started_at)
-SELECT begun.shop_id, begun.batch_id, begun.attempt, :run_id, :started_at
-FROM begun
 """)
 
 FINISH_ATTEMPT = text("""
@@ -167,7 +151,34 @@ class Letter:
     subject: str
 
 
-def store_batch(
+def store_batches(
+    session: Session,
+    shop_id: int,
+    requests: Sequence[tuple[Sequence[Letter], bytes]],
+    *,
+    now: datetime,
+    lease: timedelta,
+) -> tuple[Held, ...]:
+    """Freeze these letters, each request under a new key; the caller's commit makes it so."""
+    stored = tuple(
+        _store_batch(session, shop_id, letters, body, now=now, lease=lease)
+        for letters, body in requests
+    )
+    rows = [
+        (letter.member.message_id, held.batch_id, position, letter.email, letter.subject)
+        for held, (letters, _) in zip(stored, requests, strict=True)
+        for position, letter in enumerate(letters)
+    ]
+    columns = ("message_ids", "batch_ids", "positions", "emails", "subjects")
+    session.execute(
+        FREEZE_MEMBERS,
+        {"shop_id": shop_id, "now": now}
+        | dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)),
+    )
+    return stored
+
+
+def _store_batch(
     session: Session,
     shop_id: int,
     letters: Sequence[Letter],
@@ -176,35 +187,24 @@ def store_batch(
     now: datetime,
     lease: timedelta,
 ) -> Held:
-    """Freeze these letters under one new key; the caller's commit makes it so."""
-    key = new_key([letter.member.message_id for letter in letters], body)
+    digest = hashlib.sha256(body)
+    key = new_key([letter.member.message_id for letter in letters], digest.digest())
     batch_id: int = session.execute(
         INSERT_BATCH,
         {
             "shop_id": shop_id,
             "key": key,
             "body": zlib.compress(body, COMPRESSION),
-            "sha256": hashlib.sha256(body).hexdigest(),
+            "sha256": digest.hexdigest(),
             "message_count": len(letters),
             "lease": lease,
             "now": now,
         },
     ).scalar_one()
-    session.execute(
-        FREEZE_MEMBERS,
-        {
-            "shop_id": shop_id,
-            "batch_id": batch_id,
-            "message_ids": [letter.member.message_id for letter in letters],
-            "emails": [letter.email for letter in letters],
-            "subjects": [letter.subject for letter in letters],
-            "now": now,
-        },
-    )
     return Held(shop_id, batch_id, 0, body, key)
 
 
-def new_key(message_ids: Sequence[int], body: bytes) -> str:
+def new_key(message_ids: Sequence[int], body_sha256: bytes) -> str:
     """A key for this batch and no other.
 
     Members that come back after a refusal may be frozen into the very same bytes; under the same
@@ -212,7 +212,7 @@ def new_key(message_ids: Sequence[int], body: bytes) -> str:
     """
     digest = hashlib.sha256(uuid.uuid4().bytes)
     digest.update(",".join(map(str, message_ids)).encode())
-    digest.update(body)
+    digest.update(body_sha256)
     return f"b/{digest.hexdigest()[:40]}"
 
 
@@ -230,22 +230,6 @@ def lock_open(session: Session, held: Held) -> OpenBatch | None:
     if row is None:
         return None
     return OpenBatch(row.message_count, row.may_have_been_accepted, row.is_given_up, row.locked_at)
-
-
-def begin_attempt(
-    session: Session, held: Held, batch: OpenBatch, *, lease: timedelta, run_id: str | None
-) -> None:
-    """Put the attempt after `held.attempt` on record; the lease begins anew."""
-    session.execute(
-        BEGIN_ATTEMPT,
-        {
-            "shop_id": held.shop_id,
-            "batch_id": held.batch_id,
-            "lease": lease,
-            "run_id": run_id,
-            "started_at": batch.locked_at,
-        },
-    )
 
 
 def release(

@@ -1,14 +1,14 @@
-"""Due messages of one shop become one batch of exact bytes, in one transaction."""
+"""Due messages of one shop become batches of exact bytes, in one transaction."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from sqlalchemy.orm import Session
 
 from activation.eligibility import Decision, Defer, Send, Skip, Stage
-from activation.outbox.batches import BATCH_SIZE, LEASE, Held, Letter, store_batch
+from activation.outbox.batches import BATCH_SIZE, LEASE, Held, Letter, store_batches
 from activation.outbox.members import Failed, Member, claim_queued, judge, settle
 from activation.provider import MailRequest
 from activation.rendering.checks import MailError
@@ -21,10 +21,10 @@ Serialise: TypeAlias = Callable[[Sequence[MailRequest]], bytes]
 
 @dataclass(frozen=True)
 class Frozen:
-    """How many messages were looked at, and what became of those that are not in the batch."""
+    """How many messages were looked at, and what became of those that are in no batch."""
 
     claimed: int
-    batch: Held | None = None
+    batches: tuple[Held, ...] = ()
     skipped: int = 0
     deferred: int = 0
     failed: int = 0
@@ -37,11 +37,12 @@ def freeze_due(
     now: datetime,
     settings: Settings,
     serialise: Serialise,
-    limit: int = BATCH_SIZE,
+    batch_size: int = BATCH_SIZE,
+    batches: int = 1,
     lease: timedelta = LEASE,
 ) -> Frozen:
-    """Freeze up to `limit` due messages of the shop; the caller's commit makes the batch real."""
-    members = claim_queued(session, shop_id, now=now, limit=limit)
+    """Freeze due messages of the shop, into up to so many batches; they are real at the commit."""
+    members = claim_queued(session, shop_id, now=now, limit=batch_size * batches)
     if not members:
         return Frozen(claimed=0)
     return freeze_members(
@@ -51,6 +52,7 @@ def freeze_due(
         now=now,
         settings=settings,
         serialise=serialise,
+        batch_size=batch_size,
         lease=lease,
     )
 
@@ -63,6 +65,7 @@ def freeze_members(
     now: datetime,
     settings: Settings,
     serialise: Serialise,
+    batch_size: int = BATCH_SIZE,
     lease: timedelta = LEASE,
 ) -> Frozen:
     """Freeze queued messages that this transaction has locked."""
@@ -76,9 +79,37 @@ def freeze_members(
             stage=Stage.FREEZE,
         )
     }
+    composed = _compose(session, shop_id, members, outcomes, settings=settings)
+    rest = [m for m in members if not isinstance(outcomes[m.message_id], Send)]
+    settle(session, shop_id, rest, outcomes, now=now)
+    requests = [
+        ([letter for letter, _ in part], serialise([mail for _, mail in part]))
+        for part in (
+            composed[start : start + batch_size] for start in range(0, len(composed), batch_size)
+        )
+    ]
+    return Frozen(
+        claimed=len(members),
+        batches=(
+            store_batches(session, shop_id, requests, now=now, lease=lease) if requests else ()
+        ),
+        skipped=sum(isinstance(each, Skip) for each in outcomes.values()),
+        deferred=sum(isinstance(each, Defer) for each in outcomes.values()),
+        failed=sum(isinstance(each, Failed) for each in outcomes.values()),
+    )
+
+
+def _compose(
+    session: Session,
+    shop_id: int,
+    members: Sequence[Member],
+    outcomes: dict[int, Decision | Failed],
+    *,
+    settings: Settings,
+) -> list[tuple[Letter, MailRequest]]:
+    """The letters of those who may be mailed; what cannot be rendered is a failed outcome."""
     material = read_material(session, shop_id, members, settings=settings)
-    letters: list[Letter] = []
-    mails: list[MailRequest] = []
+    composed: list[tuple[Letter, MailRequest]] = []
     for member in members:
         decision = outcomes[member.message_id]
         if not isinstance(decision, Send):
@@ -88,17 +119,5 @@ def freeze_members(
         except (MailError, TemplateError) as error:
             outcomes[member.message_id] = Failed(str(error))
             continue
-        letters.append(Letter(member, decision.email, mail.subject))
-        mails.append(cast("MailRequest", request))
-    rest = [m for m in members if not isinstance(outcomes[m.message_id], Send)]
-    settle(session, shop_id, rest, outcomes, now=now)
-    batch = None
-    if letters:
-        batch = store_batch(session, shop_id, letters, serialise(mails), now=now, lease=lease)
-    return Frozen(
-        claimed=len(members),
-        batch=batch,
-        skipped=sum(isinstance(each, Skip) for each in outcomes.values()),
-        deferred=sum(isinstance(each, Defer) for each in outcomes.values()),
-        failed=sum(isinstance(each, Failed) for each in outcomes.values()),
-    )
+        composed.append((Letter(member, decision.email, mail.subject), request))
+    return composed

@@ -28,6 +28,7 @@ _COLUMNS = """
     messages.priority,
     messages.is_test,
     messages.dedupe_key,
+    messages.batch_id,
     enrollments.order_id
 FROM crm.messages
 LEFT JOIN crm.enrollments
@@ -80,14 +81,14 @@ FOR UPDATE OF messages SKIP LOCKED
 """)
 
 LOCK_FROZEN = text(f"""
--- Returns the members of a batch in the order of its body, and locks them.
--- Index ix_messages__batch.
+-- Returns the members of these batches that are still frozen, and locks them in the order of
+-- events/, which change the same rows. Index ix_messages__batch.
 SELECT {_COLUMNS}
 WHERE
     messages.shop_id = :shop_id
-    AND messages.batch_id = :batch_id
+    AND messages.batch_id = ANY(CAST(:batch_ids AS bigint []))
     AND messages.state = 'frozen'
-ORDER BY messages.batch_position
+ORDER BY messages.message_id
 FOR UPDATE OF messages
 """)
 
@@ -137,6 +138,7 @@ class Member:
     is_test: bool
     dedupe_key: str
     order_id: int | None
+    batch_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,12 @@ def claim_queued(session: Session, shop_id: int, *, now: datetime, limit: int) -
 
 
 def lock_frozen(session: Session, shop_id: int, batch_id: int) -> list[Member]:
-    rows = session.execute(LOCK_FROZEN, {"shop_id": shop_id, "batch_id": batch_id})
+    return lock_all_frozen(session, shop_id, [batch_id])
+
+
+def lock_all_frozen(session: Session, shop_id: int, batch_ids: Sequence[int]) -> list[Member]:
+    """The members of these batches that no event has moved on; in no particular order."""
+    rows = session.execute(LOCK_FROZEN, {"shop_id": shop_id, "batch_ids": list(batch_ids)})
     return [_member(row) for row in rows.mappings()]
 
 
@@ -259,7 +266,6 @@ def _subject(member: Member) -> Subject:
 
 
 def _member(row: Mapping[Any, Any]) -> Member:
-    return Member(
-        **{name: row[name] for name in row if name != "defer_reason"},
-        defer_reason=row["defer_reason"] and DeferReason(row["defer_reason"]),
-    )
+    known = dict(row)
+    known["defer_reason"] = known["defer_reason"] and DeferReason(known["defer_reason"])
+    return Member(**known)

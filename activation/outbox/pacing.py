@@ -27,13 +27,15 @@ from core.database import SessionFactory, session_scope
 NEAR: Final = timedelta(milliseconds=500)  # slots further off are left to single mails
 SINGLE_SHARE: Final = 2 / 9  # of the pace
 LONGEST_WAIT: Final = 5.0  # seconds a worker waits for a slot; beyond it the batch is let go
+A_MOMENT: Final = 0.1  # seconds that eligibility may be looked at before the last of a few calls
+MOST_AT_ONCE: Final = 8
 SINGLE_PATIENCE: Final = 20.0  # seconds
 SHORTEST_WAIT: Final = 0.01
 AFTER_MIDNIGHT: Final = timedelta(seconds=5)  # clocks disagree
 
 RESERVE = text("""
--- Returns seconds until the reserved slot; no row when there is none near, or the team is unknown.
--- Changes crm.send_teams: one slot further. Primary key.
+-- Returns seconds until the first of the reserved slots; no row when none is near or the team is
+-- unknown. Changes crm.send_teams: so many slots further. Primary key.
 UPDATE crm.send_teams
 SET next_at = greatest(next_at, clock_timestamp()) + :interval
 WHERE team = :team AND next_at <= clock_timestamp() + :near
@@ -166,6 +168,11 @@ class Pace:
         return timedelta(seconds=1 / self.per_second)
 
     @property
+    def batches_at_once(self) -> int:
+        """How many batches a worker may take together: so many as leave in a moment."""
+        return max(1, min(MOST_AT_ONCE, int(self.per_second * A_MOMENT)))
+
+    @property
     def single_interval(self) -> timedelta:
         return self.interval / SINGLE_SHARE
 
@@ -178,9 +185,11 @@ class Slot:
     reserved: bool = True
 
 
-def reserve(session: Session, pace: Pace) -> Slot:
-    """A slot for one batch, if there is one near. The row stays locked until the commit."""
-    values = {"team": pace.team, "interval": pace.interval, "near": NEAR}
+def reserve(session: Session, pace: Pace, *, count: int = 1) -> Slot:
+    """Slots for one batch or a few, an interval apart, if the first is near. The row stays locked
+    until the commit.
+    """
+    values = {"team": pace.team, "interval": count * pace.interval, "near": NEAR}
     row = session.execute(RESERVE, values).one_or_none()
     if row is None:
         known = session.execute(READ_TEAM, {"team": pace.team}).one_or_none()

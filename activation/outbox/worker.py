@@ -27,6 +27,7 @@ class Outbox:
     checkpoint: Callable[[str], None] = lambda _: None
     lease: timedelta = LEASE
     batch_size: int = BATCH_SIZE
+    at_once: int = 1  # batches that are frozen, begun and completed together
 
     @property
     def pace(self) -> Pace:
@@ -68,3 +69,7 @@ class Delivered:
 
     report: SendReport = field(default_factory=SendReport)
     follow_ups: list[Held] = field(default_factory=list)
+
+    def add(self, other: "Delivered") -> None:
+        self.report.add(other.report)
+        self.follow_ups += other.follow_ups
