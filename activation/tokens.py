@@ -7,10 +7,10 @@ token of one kind of link opens no other. Keys that were replaced still open, an
 
 import base64
 import binascii
-import hashlib
 import hmac
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from pydantic import SecretStr
@@ -58,8 +58,14 @@ def _keys(settings: Settings) -> Iterator[SecretStr]:
 
 
 def _sign(key: SecretStr, purpose: str, signed: str) -> bytes:
-    digest = hmac.new(derived_key(key, purpose), signed.encode(errors="replace"), hashlib.sha256)
-    return digest.digest()[:SIGNATURE_BYTES]
+    signing = _signing_key(key.get_secret_value(), purpose)
+    return hmac.digest(signing, signed.encode(errors="replace"), "sha256")[:SIGNATURE_BYTES]
+
+
+@lru_cache(maxsize=16)
+def _signing_key(secret: str, purpose: str) -> bytes:
+    """Every mail has such a token: the key is derived once."""
+    return derived_key(SecretStr(secret), purpose)
 
 
 def _encode(data: bytes) -> str:

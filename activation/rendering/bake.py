@@ -12,13 +12,13 @@ from typing import Any, Final, TypeAlias
 
 from jinja2 import Environment, Template, nodes
 from jinja2.visitor import NodeTransformer
-from markupsafe import escape
 
 from activation.rendering.brand import Brand
 from activation.rendering.compile import TemplateError
 from activation.rendering.content import HREF, ParsedContent
 from activation.rendering.placeholders import Parts, Placeholder, link_name, parse
 from activation.rendering.plain import LINK, plain_body
+from activation.rendering.text import ascii_html, html_text
 
 Literal: TypeAlias = Callable[[str], str]
 """What words become before they stand in a mail."""
@@ -74,8 +74,8 @@ def html_words(content: ParsedContent, brand: Brand) -> Words:
         if number % 2:
             body.append(_link(number // 2 + 1))
         else:
-            body += _said(parse(_styled(piece, brand), field="Body"), content, brand)
-    return _words(content, brand, body, _escaped)
+            body += _said(parse(_styled(piece, brand), field="Body"), content, brand, ascii_html)
+    return _words(content, brand, body, html_text)
 
 
 def text_words(content: ParsedContent, brand: Brand) -> Words:
@@ -178,10 +178,6 @@ def _words(content: ParsedContent, brand: Brand, body: list[nodes.Expr], literal
     asked: dict[str, nodes.Expr] = {name: nodes.Const(bool(part)) for name, part in said.items()}
     asked["button_link"] = nodes.Const(bool(content.button_link))
     return Words(said, asked | {"discount_code": code})
-
-
-def _escaped(words: str) -> str:
-    return str(escape(words))
 
 
 def _said(

@@ -13,6 +13,7 @@ from typing import Final
 
 from mjml import mjml2html
 
+from activation.rendering.text import ascii_html
 from core.errors import PermanentError
 
 # MJML checks colours, and writes fonts on every element, so a template cannot hold an expression
@@ -92,7 +93,7 @@ def compile_mjml(source: str) -> str:
     _check_nothing_remote(html)
     for stand_in, expression in STANDS_FOR.items():
         html = html.replace(stand_in, expression)
-    return INDENT.sub("\n", html)  # which would be sent with every mail
+    return ascii_html(INDENT.sub("\n", html))  # indents would be sent with every mail
 
 
 class _Names(HTMLParser):

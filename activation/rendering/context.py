@@ -9,7 +9,6 @@ Track: TypeAlias = Callable[[str], str]
 
 CART_LINK: Final = "cart.url"
 SHOP_LINK: Final = "shop.url"
-DIGIT_PIXELS: Final = 9  # of a price, in any of the fonts
 
 
 def untracked(url: str) -> str:
@@ -79,7 +78,6 @@ def context_of(facts: MailFacts, links: Sequence[str], *, shop_url: str) -> dict
         "has_images": has_images,
         "columns": 3 if has_images else 2,
         "columns_but_last": 2 if has_images else 1,
-        "price_width": _price_width(purchase),
         "more_items": purchase.more_items,
         "total": purchase.total,
         "discount": {"code": facts.discount_code},
@@ -118,13 +116,15 @@ def _item(item: ItemFacts, track: Track) -> dict[str, Any]:
         "variant": item.variant,
         "quantity": item.quantity,
         "pieces": f"Qty {item.quantity}" if item.quantity > 1 else "",
+        "line": _line(item),
         "price": item.price,
         "image_url": item.image_url,
         "url": track(item.url) if item.url else "",
     }
 
 
-def _price_width(purchase: PurchaseFacts) -> int:
-    """Pixels of the price column: in a table of fixed layout a long price would be cut."""
-    prices = [purchase.total, *(item.price for item in purchase.items)]
-    return max(72, DIGIT_PIXELS * max(map(len, prices)))
+def _line(item: ItemFacts) -> str:
+    """As the text part lists it: `2 x Fjord mug (Blue), €44.00`."""
+    variant = f" ({item.variant})" if item.variant else ""
+    price = f", {item.price}" if item.price else ""
+    return f"{item.quantity} x {item.title}{variant}{price}"

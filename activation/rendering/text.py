@@ -1,5 +1,6 @@
 """Making text from elsewhere fit for a header or a greeting."""
 
+import html
 import re
 import unicodedata
 from typing import Final
@@ -9,6 +10,7 @@ SPACE: Final = re.compile(r"\s+")
 HIDDEN: Final = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 LOOKS_LIKE_LINK: Final = re.compile(r"https?:|www\.|://|@", re.IGNORECASE)
 ELLIPSIS: Final = "…"
+UNSAFE: Final = re.compile("[&<>\"']")
 SPECIALS: Final = re.compile(r'[()<>@,;:\\".\[\]]')
 
 
@@ -25,6 +27,21 @@ def one_line(text: str, *, limit: int) -> str:
     )
     line = SPACE.sub(" ", HIDDEN.sub("", visible)).strip()
     return line if len(line) <= limit else line[: limit - 1].rstrip() + ELLIPSIS
+
+
+def ascii_html(markup: str) -> str:
+    """What is HTML already, in ASCII."""
+    return markup if markup.isascii() else markup.encode("ascii", "xmlcharrefreplace").decode()
+
+
+def html_text(value: object) -> str:
+    """As HTML says it, in ASCII: for text and for attributes in quotes.
+
+    One letter beyond ASCII would double a mail in memory and take longer to encode than the whole
+    mail takes to render.
+    """
+    text = value if type(value) is str else str(value)
+    return ascii_html(html.escape(text) if UNSAFE.search(text) else text)
 
 
 def greeting_name(first_name: str | None) -> str:
