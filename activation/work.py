@@ -9,7 +9,8 @@ from activation.events import IS_MATCHABLE
 from activation.outbox.outage import IS_SILENT
 
 ORDERS_DUE = text(f"""
--- Returns whether orders, webhooks, refreshes, events or privacy requests wait to be worked on.
+-- Returns whether orders, webhooks, refreshes, events or privacy requests wait to be worked on, or
+-- consents have not been compared for long.
 -- Changes nothing. Indexes pk_customer_touches, ix_webhook_inbox__due,
 -- ix_refresh_requests__due, ix_delivery_events__unmatched, ix_privacy_requests__due,
 -- ix_customer_merges__open, ix_write_backs__due.
@@ -69,6 +70,19 @@ SELECT
         WHERE
             privacy_requests.state = 'pending'
             AND privacy_requests.next_attempt_at <= clock_timestamp()
+    )
+    OR EXISTS (
+        SELECT 1
+        FROM crm.consent_policies AS policies
+        INNER JOIN crm.shops ON policies.shop_id = shops.shop_id
+        WHERE
+            shops.uninstalled_at IS NULL
+            AND (
+                policies.compared_to > 0
+                OR policies.compare_at <= clock_timestamp() - CASE
+                    WHEN policies.double_opt_in THEN interval '5 minutes' ELSE interval '1 hour'
+                END
+            )
     )
 """)
 

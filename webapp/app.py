@@ -18,7 +18,16 @@ from webapp.click_buffer import ClickBuffer
 from webapp.errors import install_error_handlers
 from webapp.middleware import RequestContext
 from webapp.receiver import COMMITS_AT_ONCE, WebhookReceiver, is_webhook
-from webapp.routes import clicks, data_docs, health, login, overview, unsubscribe, webhooks
+from webapp.routes import (
+    clicks,
+    confirm,
+    data_docs,
+    health,
+    login,
+    overview,
+    unsubscribe,
+    webhooks,
+)
 from webapp.services import Services
 
 POOL_SIZE: Final = 10
@@ -62,7 +71,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
     app.add_middleware(RequestContext, is_https=services.is_https)
     app.take_webhooks()
     install_error_handlers(app)
-    for module in (health, webhooks, clicks, unsubscribe, login, overview, data_docs):
+    for module in (health, webhooks, clicks, unsubscribe, confirm, login, overview, data_docs):
         app.include_router(module.router)
     app.mount("/static", CachedStaticFiles(directory=STATIC), name="static")
     return app

@@ -53,20 +53,86 @@ class LoginPage(Template):
     csrf_token: str
 
 
-# ---------------------------------------------------------------- unsubscribe
+# ---------------------------------------------------------------- pages for a shop's customers
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrandLook:
+    """The shop as its customers know it; colours are `#rrggbb`, an address empty where unset."""
+
+    name: str
+    postal_address: str
+    logo_url: str
+    logo_dark_url: str
+    logo_width: str
+    accent: str
+    accent_text: str
+    dark_accent: str
+    dark_accent_text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A box to tick or a point to choose; `is_of_mail`: the mail whose link was used is of it."""
+
+    value: str
+    text: str
+    is_wanted: bool = False
+    is_of_mail: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeavingWords:
+    """What the buttons say, as the ledger of consent keeps it."""
+
+    leave: str
+    undo: str
+    choose: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnsubscribePage(Template):
-    """`state`: ask, done or undone. `address` is masked: a mail may have been passed on."""
+    """`state`: ask, done or undone. `address` is masked: a mail may have been passed on; None for
+    somebody who was erased. `is_at_shop`: they left at the shop and not here.
+    """
 
     template: ClassVar[str] = "unsubscribe.html"
     title: str
     state: str
-    shop_name: str
-    address: str
+    brand: BrandLook
+    address: str | None
+    note: str | None = None
+    can_undo: bool
+    is_at_shop: bool = False
+    wordings: LeavingWords
     action: str
     undo_action: str
+    reason_action: str
+    choices_action: str
+    reasons: tuple[Choice, ...]
+    flows: tuple[Choice, ...]
+    max_words: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfirmingWords:
+    """What somebody agrees to, and the button, as the ledger of consent keeps it."""
+
+    agreement: str
+    confirm: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfirmPage(Template):
+    """`state`: ask, done or closed."""
+
+    template: ClassVar[str] = "confirm.html"
+    title: str
+    state: str
+    brand: BrandLook
+    address: str
+    wordings: ConfirmingWords
+    action: str
 
 
 # ---------------------------------------------------------------- overview
@@ -218,6 +284,7 @@ class HeldPage(Template):
     shop_id: int
     shop_name: str
     reason: str | None
+    advice: str = ""
     since: Moment | None
     seen: str
     may_accept: bool

@@ -8,6 +8,7 @@ because the webhook path should not pay for more.
 import logging
 import secrets
 import time
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
 
@@ -66,7 +67,7 @@ class RequestContext:
             logs.request_id.reset(token)
 
     def _headers(self, nonce: str) -> dict[str, str]:
-        headers = {"content-security-policy": _content_policy(nonce)} | _STRICT
+        headers = {"content-security-policy": content_policy(nonce)} | _STRICT
         if self._is_https:
             headers["strict-transport-security"] = "max-age=31536000"
         return headers
@@ -103,12 +104,18 @@ _STRICT: Final = {
 }
 
 
-def _content_policy(nonce: str) -> str:
-    """Only our own files; scripts only with this answer's nonce; htmx alone writes to the page."""
+def content_policy(nonce: str, *, images: Iterable[str] = (), own_style: bool = False) -> str:
+    """Only our own files; scripts only with this answer's nonce; htmx alone writes to the page.
+
+    `images`: addresses a page shows beside ours. `own_style`: it brings a style with the nonce.
+    """
+    shown = "".join(f" {image}" for image in images)
+    style = f" 'nonce-{nonce}'" if own_style else ""
     return (
         "default-src 'none'; "
         f"script-src 'nonce-{nonce}'; "
-        "style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
+        f"style-src 'self'{style}; img-src 'self' data:{shown}; "
+        "font-src 'self'; connect-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
         "require-trusted-types-for 'script'; trusted-types htmx"
     )

@@ -43,6 +43,8 @@ class Check(StrEnum):
     CONSENT_IS_KNOWN = "consent_is_known"
     HAS_ADDRESS = "has_address"
     IS_SUBSCRIBED = "is_subscribed"
+    WANTS_THIS_FLOW = "wants_this_flow"
+    IS_CONFIRMED = "is_confirmed"
     HAS_POSTAL_ADDRESS = "has_postal_address"
     HAS_SENDER = "has_sender"
     NOT_PAUSED = "not_paused"
@@ -173,6 +175,21 @@ def _not_permitted(facts: Facts, _now: datetime) -> Refusal:
             return Skip(SkipReason.NOT_SUBSCRIBED)
 
 
+def _opted_out(facts: Facts, _now: datetime) -> Refusal:
+    return Skip(SkipReason.OPTED_OUT) if facts.has_opted_out else None
+
+
+def _unconfirmed(facts: Facts, now: datetime) -> Refusal:
+    """Where a subscription is to be confirmed, mail waits for the click, which makes it due at once
+    (consent/confirming.py); the mail that asks for it is of no use after it.
+    """
+    if facts.asks_for_consent:
+        return None if facts.must_confirm else Skip(SkipReason.EXITED)
+    if not facts.must_confirm:
+        return None
+    return Defer(DeferReason.NOT_CONFIRMED, now + SETTINGS_WAIT)
+
+
 def _no_postal_address(facts: Facts, now: datetime) -> Refusal:
     if facts.has_postal_address:
         return None
@@ -256,6 +273,8 @@ CHECKS: Final[tuple[tuple[Check, Callable[[Facts, datetime], Refusal]], ...]] = 
     (Check.CONSENT_IS_KNOWN, _unclear),
     (Check.HAS_ADDRESS, _no_address),
     (Check.IS_SUBSCRIBED, _not_permitted),
+    (Check.WANTS_THIS_FLOW, _opted_out),
+    (Check.IS_CONFIRMED, _unconfirmed),
     (Check.HAS_POSTAL_ADDRESS, _no_postal_address),
     (Check.HAS_SENDER, _no_sender),
     (Check.NOT_PAUSED, _paused),

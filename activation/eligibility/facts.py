@@ -69,6 +69,9 @@ class Facts:
     has_valid_email: bool | None
     consent_state: ConsentState | None
     consent_updated_at: datetime | None
+    must_confirm: bool  # the shop wants a click, and there was none
+    has_opted_out: bool  # of this flow
+    asks_for_consent: bool  # the mail itself: it is no marketing
     unsubscribed_at: datetime | None
     is_suppressed: bool
     refresh_is_open: bool
@@ -135,6 +138,9 @@ def load_facts(
             has_valid_email=row.has_valid_email,
             consent_state=row.consent_state and ConsentState(row.consent_state),
             consent_updated_at=row.consent_updated_at,
+            must_confirm=row.must_confirm,
+            has_opted_out=row.has_opted_out,
+            asks_for_consent=row.trigger_type == CONSENT_GIVEN,
             unsubscribed_at=row.unsubscribed_at,
             is_suppressed=row.is_suppressed or _is_erased(screen, row.customer_id, row.email),
             refresh_is_open=row.refresh_is_open,

@@ -2,6 +2,8 @@
 
 from sqlalchemy import text
 
+from activation.consent.clicks import MUST_CONFIRM
+
 READ_SHOP = text("""
 -- Returns what decides for all mail of the shop. Changes nothing. Primary keys.
 SELECT
@@ -41,7 +43,7 @@ LEFT JOIN crm.send_rules ON shops.shop_id = send_rules.shop_id
 WHERE shops.shop_id = :shop_id
 """)
 
-READ_FACTS = text("""
+READ_FACTS = text(f"""
 -- Returns one row per subject: all that decides whether its mail may leave. Changes nothing.
 -- Primary keys throughout, and ix_messages__address twice for what is counted: mails to the address
 -- since :since, and mails that are due and go before this one. A mail that may still leave, or may
@@ -51,7 +53,7 @@ WITH flows AS MATERIALIZED (
     SELECT
         automations.automation_id,
         automations.is_active,
-        coalesce(versions.definition #>> '{trigger,type}', '') AS trigger_type,
+        coalesce(versions.definition #>> '{{trigger,type}}', '') AS trigger_type,
         CAST(versions.definition ->> 'priority' AS integer) AS priority,
         CAST(versions.definition ->> 'is_capped' AS boolean) AS is_capped,
         CAST(versions.definition ->> 'keeps_quiet_hours' AS boolean) AS keeps_quiet_hours
@@ -93,6 +95,16 @@ SELECT
     customers.has_valid_email,
     customers.consent_state,
     customers.consent_updated_at,
+    {MUST_CONFIRM} AS must_confirm,
+    EXISTS (
+        SELECT 1
+        FROM crm.opt_outs
+        WHERE
+            opt_outs.shop_id = :shop_id
+            AND opt_outs.email_normalized = customers.email_normalized
+            AND opt_outs.automation_id = subject.automation_id
+            AND opt_outs.lifted_at IS NULL
+    ) AS has_opted_out,
     (
         SELECT suppressions.suppressed_at
         FROM crm.suppressions

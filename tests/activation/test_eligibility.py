@@ -42,6 +42,9 @@ FINE = Facts(
     has_valid_email=True,
     consent_state=ConsentState.SUBSCRIBED,
     consent_updated_at=EARLIER,
+    must_confirm=False,
+    has_opted_out=False,
+    asks_for_consent=False,
     unsubscribed_at=None,
     is_suppressed=False,
     refresh_is_open=False,
@@ -100,6 +103,8 @@ def test_a_subscriber_with_an_address_is_mailed() -> None:
         ({"consent_state": ConsentState.PENDING}, SkipReason.NOT_SUBSCRIBED),
         ({"consent_state": ConsentState.REDACTED}, SkipReason.NOT_SUBSCRIBED),
         ({"consent_state": ConsentState.UNSUBSCRIBED}, SkipReason.UNSUBSCRIBED),
+        ({"has_opted_out": True}, SkipReason.OPTED_OUT),
+        ({"asks_for_consent": True}, SkipReason.EXITED),
         ({**UNTOLD, "refresh_is_given_up": True}, SkipReason.CONSENT_UNKNOWN),
         ({**UNTOLD, **ASKED}, SkipReason.CONSENT_UNKNOWN),
         (
@@ -142,6 +147,10 @@ def test_who_is_never_mailed(change: dict[str, Any], reason: SkipReason) -> None
         (
             {"refresh_is_given_up": True, "refresh_attempts": 10},
             Defer(DeferReason.CONSENT_UNKNOWN, NOW + timedelta(seconds=1), True),
+        ),
+        (
+            {"must_confirm": True},
+            Defer(DeferReason.NOT_CONFIRMED, NOW + timedelta(minutes=10)),
         ),
         (
             {"has_postal_address": False},

@@ -1,6 +1,7 @@
 """The link that every mail carries."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -72,6 +73,7 @@ def recipient(world: World) -> Recipient:
 
 
 def order_of_the_same_address(world: World) -> SkipReason | None:
+    world.clock.advance(timedelta(days=2))  # no cap holds it up
     world.add_customer(2, email=" C1@Example.com")
     world.place_order(2)
     world.run_cleanly()
@@ -107,12 +109,18 @@ def test_unsubscribing_twice_keeps_the_latest_time_and_undoing_lifts_it(
         unsubscribe(session, recipient, now=first)  # two at once: the later one stays
         row = session.scalars(select(Suppression)).one()
         assert (row.suppressed_at, row.lifted_at) == (first + timedelta(days=1), None)
-        assert find_subscriber(session, recipient) == Subscriber(
-            "Nordlicht Keramik", "c1@example.com", is_unsubscribed=True
+        known = Subscriber(
+            "Nordlicht Keramik",
+            "c1@example.com",
+            is_unsubscribed=True,
+            is_ours=True,
+            address="c1@example.com",
+            automation_id=world.message().automation_id,
         )
+        assert find_subscriber(session, recipient) == known
         undo(session, recipient, now=first + timedelta(days=2))
-        assert find_subscriber(session, recipient) == Subscriber(
-            "Nordlicht Keramik", "c1@example.com", is_unsubscribed=False
+        assert find_subscriber(session, recipient) == replace(
+            known, is_unsubscribed=False, is_ours=False
         )
         unsubscribe(session, recipient, now=first + timedelta(days=3))
     with session_scope(world.factory) as session:
@@ -180,3 +188,21 @@ def test_a_message_that_is_gone_has_no_subscriber(world: World) -> None:
         unsubscribe(session, gone, now=world.now)
         assert find_subscriber(session, gone) is None
         assert session.scalars(select(Suppression)).all() == []
+
+
+@pytest.mark.requirement("EMAIL-01")
+def test_who_leaves_has_left_though_shopifys_clock_is_ahead_of_ours(
+    world: World, recipient: Recipient
+) -> None:
+    """A subscription dated some seconds into our future used to overrule an unsubscribe that came
+    after it.
+    """
+    ahead = world.now + timedelta(seconds=40)
+    world.set_customer(1, consent_updated_at=ahead)
+    with session_scope(world.factory) as session:
+        unsubscribe(session, recipient, now=world.now)
+        subscriber = find_subscriber(session, recipient)
+        assert subscriber is not None
+        assert subscriber.is_ours
+        assert session.scalars(select(Suppression)).one().suppressed_at == ahead
+    assert order_of_the_same_address(world) is SkipReason.UNSUBSCRIBED

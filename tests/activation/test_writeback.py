@@ -5,12 +5,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from activation.unsubscribe import Recipient, suppress, undo, unsubscribe
+from activation.suppressions.adding import Entry, add
+from activation.unsubscribe import Recipient, undo, unsubscribe
 from activation.writer import WriteReport, retry_delay
 from core.database import session_scope
 from core.errors import TransientError
 from core.models import RefreshRequest
-from core.models.enums import ConsentState, WriteBackKind
+from core.models.enums import (
+    ConsentState,
+    SuppressionReason,
+    SuppressionSource,
+    WriteBackKind,
+)
 from core.shopify.errors import AccessDeniedError
 from tests.activation.admin import FakeAdmin, Held
 from tests.activation.wishes import (
@@ -269,9 +275,12 @@ def test_without_a_level_one_is_sent_that_shopify_takes(
 def test_a_bounce_or_a_complaint_changes_no_consent_at_shopify(
     world: World, admin: FakeAdmin, link: Recipient
 ) -> None:
+    entries = [
+        Entry(world.shop_id, "c1@example.com", reason, world.now, link.message_id)
+        for reason in (SuppressionReason.COMPLAINT, SuppressionReason.HARD_BOUNCE)
+    ]
     with session_scope(world.factory) as session:
-        suppress(session, link, reason="complaint", now=world.now)
-        suppress(session, link, reason="hard_bounce", now=world.now)
+        assert len(add(session, entries, source=SuppressionSource.EVENT)) == 2
     assert wishes(world) == []
 
 

@@ -11,11 +11,16 @@ from webapp.assets import Assets
 from webapp.contexts import (
     Alert,
     Amount,
+    BrandLook,
+    Choice,
+    ConfirmingWords,
+    ConfirmPage,
     ErrorPage,
     Figure,
     FiguresPart,
     Freshness,
     HeldPage,
+    LeavingWords,
     LoginPage,
     MessageRow,
     MessagesPart,
@@ -120,13 +125,43 @@ OVERVIEW = OverviewPage(
     figures=FIGURES,
     messages=MESSAGES,
 )
+BRAND = BrandLook(
+    name=MARK,
+    postal_address=MARK,
+    logo_url="https://cdn.example/logo.png",
+    logo_dark_url="https://cdn.example/dark.png",
+    logo_width="140",
+    accent="#8a3b12",
+    accent_text="#ffffff",
+    dark_accent="#c0572a",
+    dark_accent_text="#1a1a1a",
+)
 UNSUBSCRIBE = UnsubscribePage(
     title=MARK,
     state="ask",
-    shop_name=MARK,
+    brand=BRAND,
     address=MARK,
+    note=MARK,
+    can_undo=True,
+    wordings=LeavingWords(leave=MARK, undo=MARK, choose=MARK),
     action="/unsubscribe/t",
     undo_action="/unsubscribe/t/undo",
+    reason_action="/unsubscribe/t/reason",
+    choices_action="/unsubscribe/t/choices",
+    reasons=(Choice(value="other", text=MARK),),
+    flows=(
+        Choice(value="1", text=MARK, is_wanted=True, is_of_mail=True),
+        Choice(value="2", text=MARK),
+    ),
+    max_words=300,
+)
+CONFIRM = ConfirmPage(
+    title=MARK,
+    state="ask",
+    brand=BRAND,
+    address=MARK,
+    wordings=ConfirmingWords(agreement=MARK, confirm=MARK),
+    action="/confirm/t",
 )
 
 HELD = HeldPage(
@@ -147,7 +182,10 @@ SAMPLES: tuple[Template, ...] = (
     LoginPage(csrf_token="t", email=MARK, problem=MARK),
     UNSUBSCRIBE,
     replace(UNSUBSCRIBE, state="done"),
-    replace(UNSUBSCRIBE, state="undone"),
+    replace(UNSUBSCRIBE, state="done", can_undo=False, is_at_shop=True, flows=(), note=None),
+    replace(UNSUBSCRIBE, state="done", address=None, can_undo=False, flows=()),
+    replace(UNSUBSCRIBE, state="undone", brand=replace(BRAND, logo_url="", logo_dark_url="")),
+    *(replace(CONFIRM, state=state) for state in ("ask", "done", "closed")),
     STATUS,
     replace(
         STATUS,
