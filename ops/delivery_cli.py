@@ -10,12 +10,11 @@ import typer
 
 from activation.events.health import read_health
 from activation.events.resuming import resume_sending
-from activation.outbox.pacing import Pace, paused_for
-from activation.provider.resend import ResendProvider
+from activation.outbox.pacing import paused_for
 from activation.suppressions.adding import Entry, add, normalized
 from activation.suppressions.files import export_file, import_file
 from activation.suppressions.lifting import lift
-from activation.suppressions.mirror import Mirror, run_mirror
+from activation.suppressions.mirror import mirror_account
 from core.clock import SystemClock
 from core.database import SessionFactory, session_scope
 from core.errors import PermanentError
@@ -148,23 +147,11 @@ def suppressions_export(
 def suppressions_mirror(*, as_json: AsJson = False) -> None:
     """Bring our lists and Resend's up to date with each other; goes on where it stopped."""
     world = world_of(environ())
-    settings = world.settings
-    if settings.mail_provider != "resend":
-        raise PermanentError("Only Resend keeps a list; this installation sends by SMTP.")
-    with (
-        shops.database(settings) as factory,
-        ResendProvider.from_settings(settings) as provider,
-    ):
-        first = min(shops.connected_shops(factory, None).values())
-        done = run_mirror(
-            Mirror(
-                factory,
-                provider.account,
-                Pace(provider.team, settings.send_requests_per_second),
-                first,
-                SystemClock(),
-                time.sleep,
-            )
+    with shops.database(world.settings) as factory:
+        done = mirror_account(factory, world.settings, clock=SystemClock(), sleep=time.sleep)
+    if done is None:
+        raise PermanentError(
+            "There is no list to mirror: it takes Resend, its key and a connected shop."
         )
     if as_json:
         print_json(done.__dict__)

@@ -24,11 +24,15 @@ from sqlalchemy.orm import Session
 
 from activation.events.lists import Listed, take_over
 from activation.outbox.pacing import Pace, wait_for_single
+from activation.provider import team_of
+from activation.provider.resend import NAME
 from activation.provider.resend_account import MOST_AT_ONCE, ResendAccount
 from core.clock import Clock
 from core.database import SessionFactory, session_scope
 from core.errors import EcomCRMError, TransientError
 from core.models import SuppressionMirror
+from core.settings import Settings
+from core.shops import all_shops
 
 PAUSED: Final = "A quota is used up: the list is read on when it is over."
 
@@ -136,6 +140,29 @@ class Mirror:
     clock: Clock
     sleep: Callable[[float], None]
     stop: Callable[[], bool] = lambda: False
+
+
+def mirror_account(
+    factory: SessionFactory,
+    settings: Settings,
+    *,
+    clock: Clock,
+    sleep: Callable[[float], None],
+    stop: Callable[[], bool] = lambda: False,
+) -> Mirrored | None:
+    """Bring our lists and that of the installation's account up to date; None where there is none.
+
+    Raises TransientError or PermanentError; what was done stays done.
+    """
+    if settings.mail_provider != "resend" or settings.resend_api_key is None:
+        return None
+    with session_scope(factory) as session:
+        shops = [shop.shop_id for shop in all_shops(session)]
+    if not shops:
+        return None
+    account = ResendAccount(api_key=settings.resend_api_key, base_url=settings.resend_base_url)
+    pace = Pace(team_of(NAME, settings.resend_api_key), settings.send_requests_per_second)
+    return run_mirror(Mirror(factory, account, pace, min(shops), clock, sleep, stop))
 
 
 def run_mirror(mirror: Mirror) -> Mirrored:
