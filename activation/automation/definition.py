@@ -41,12 +41,20 @@ class SendEmail(
 ):
     """`template` names a folder of activation/templates; `content` goes before its own words.
 
-    Whoever saves a step passes its content through `clean_content` first.
+    Whoever saves a step passes its content through `clean_content` first. `subject`: of versions
+    that were stored before there was content; a stored version never changes.
     """
 
     step_key: str
     template: str
+    subject: str | None = None
     content: MailContent = MailContent()
+
+    @property
+    def words(self) -> MailContent:
+        if self.subject is None or self.content.subject is not None:
+            return self.content
+        return msgspec.structs.replace(self.content, subject=self.subject)
 
 
 Step: TypeAlias = Wait | SendEmail

@@ -91,7 +91,7 @@ def compose(material: Material, message: Owed, address: str) -> tuple[RenderedMa
     key, step = _step(material, message)
     template = load_template(step.template)
     facts = _facts(material, message, template.shows)
-    mail = render_mail(template, step.content, material.brand, facts)
+    mail = render_mail(template, step.words, material.brand, facts)
     return mail, request_of(
         mail,
         material.brand,

@@ -294,6 +294,16 @@ def test_a_step_keeps_a_merchants_words_and_only_those() -> None:
     assert read_definition(stored) == definition
 
 
+def test_a_version_that_was_stored_before_there_was_content_is_still_read() -> None:
+    """Versions never change, so those of the first release hold a subject beside the template."""
+    for subject in (None, "Hi"):
+        old = {"type": "send_email", "step_key": "mail", "template": "vip", "subject": subject}
+        stored = {"trigger": {"type": "first_order"}, "steps": [old], "late_after_seconds": 1}
+        [step] = read_definition(stored).steps
+        assert isinstance(step, SendEmail)
+        assert step.words == MailContent(subject=subject)
+
+
 @pytest.mark.parametrize(
     ("value", "currency", "words"),
     [
