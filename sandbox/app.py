@@ -161,6 +161,7 @@ def _pages(world: World, simulator: Simulator) -> list[BaseRoute]:
         Route("/mailbox", threaded(mailbox.list), methods=["GET"]),
         Route("/mailbox/{id}", threaded(mailbox.mail), methods=["GET"]),
         Route("/mailbox/{id}/html", threaded(mailbox.html), methods=["GET"]),
+        Route("/mailbox/{id}/eml", threaded(mailbox.eml), methods=["GET"]),
     ]
 
 

@@ -8,6 +8,7 @@ import orjson
 from starlette.responses import HTMLResponse, Response
 
 from sandbox.clock import postgres_stamp, utc_millis
+from sandbox.eml import eml_of
 from sandbox.http import Call
 from sandbox.pages import render_page
 from sandbox.resend.reading import last_event
@@ -63,6 +64,16 @@ class Mailbox:
             return Response("No such mail, or a mail without HTML.", 404, media_type="text/plain")
         headers = {"Content-Security-Policy": MAIL_POLICY, "X-Content-Type-Options": "nosniff"}
         return HTMLResponse(_opening_links_elsewhere(row["html"]), headers=headers)
+
+    def eml(self, call: Call) -> Response:
+        """The mail as a file, for mail programs and checkers."""
+        with self._world.store.read() as db:
+            row = _row(db, call.params["id"])
+        if row is None:
+            return Response("No such mail.", 404, media_type="text/plain")
+        content = eml_of(row, orjson.loads(row["body"]))
+        name = f'attachment; filename="{row["id"]}.eml"'
+        return Response(content, media_type="message/rfc822", headers={"Content-Disposition": name})
 
 
 _MAILS = """

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from email import message_from_bytes
+from email.policy import default
 from typing import Any
 
 import orjson
@@ -178,3 +180,24 @@ def test_events_can_be_shuffled(sandbox: Running) -> None:
         told = orjson.loads(each.body)
         by_mail.setdefault(told["data"]["email_id"], []).append(told["type"])
     assert ["email.delivered", "email.sent"] in by_mail.values()
+
+
+def test_a_mail_can_be_had_as_a_file_for_mail_programs(sandbox: Running) -> None:
+    link = "https://try.example/unsubscribe/" + "a.b" * 60
+    id_ = sandbox.send(
+        "Zoë <zoe@example.com>",
+        subject="Grüße",
+        html="<p>Grüße</p>",
+        text="Grüße",
+        headers={"List-Unsubscribe": f"<{link}>"},
+    ).json()["id"]
+    answer = sandbox.client.get(f"/mailbox/{id_}/eml")
+    assert answer.headers["content-type"] == "message/rfc822"
+    assert f"List-Unsubscribe: <{link}>\r\n".encode() in answer.content
+    message = message_from_bytes(answer.content, policy=default)
+    assert not message.defects
+    assert (message["Subject"], message["To"]) == ("Grüße", "Zoë <zoe@example.com>")
+    assert [part.get_content_type() for part in message.walk()] == [
+        *("multipart/alternative", "text/plain", "text/html"),
+    ]
+    assert sandbox.client.get("/mailbox/none/eml").status_code == 404
