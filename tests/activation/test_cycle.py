@@ -35,6 +35,7 @@ def test_a_first_order_becomes_one_mail(world: World) -> None:
     assert report.counts() | {"passes": 0} == {
         **dict.fromkeys(report.counts(), 0),
         "memberships_opened": 1,
+        "consents_recorded": 1,
         "enrolled": 1,
         "messages_queued": 1,
         "requests": 1,

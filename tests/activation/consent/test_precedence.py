@@ -14,6 +14,7 @@ from activation.consent.standing import Standing, read_standing
 from activation.eligibility import Send, Skip
 from activation.privacy.erase import keep_hashes
 from activation.suppressions.adding import Entry, add
+from activation.suppressions.lifting import lift
 from activation.tokens import Recipient
 from activation.unsubscribe import undo, unsubscribe
 from core.database import session_scope
@@ -104,6 +105,19 @@ class Play:
     def bounce(self, _: int) -> None:
         self._suppress(SuppressionReason.HARD_BOUNCE)
 
+    def lift(self, _: int) -> None:
+        """The owner takes the address off the list; of their own unsubscribe nobody can."""
+        if self.expected.is_suppressed:
+            lift(
+                self.world.factory,
+                shop_id=self.world.shop_id,
+                email=self.email,
+                reason="They asked for it.",
+                now=self.at(self.hour),
+                secret_key=self.world.settings.secret_key,
+            )
+            self.expected.is_suppressed = False
+
     def erase(self, _: int) -> None:
         hasher = ErasureHasher(self.world.settings.secret_key, self.world.shop_id)
         with session_scope(self.world.factory) as session:
@@ -149,9 +163,7 @@ class Play:
         self.expected.told = replace(told, state=state, at=at)
 
     def _suppress(self, reason: SuppressionReason) -> None:
-        entry = Entry(
-            self.world.shop_id, self.email, reason, self.at(self.hour), self.link.message_id
-        )
+        entry = Entry(self.world.shop_id, self.email, reason, self.at(self.hour))
         with session_scope(self.world.factory) as session:
             add(session, [entry], source=SuppressionSource.EVENT)
         self.expected.is_suppressed = True
@@ -159,7 +171,7 @@ class Play:
 
 STEPS = (
     *("leave", "come_back", "subscribe_at_shop", "unsubscribe_at_shop", "complain", "bounce"),
-    *("erase", "delete", "create_again", "merge"),
+    *("lift", "erase", "delete", "create_again", "merge"),
 )
 LIKELY = st.sampled_from((*STEPS, "leave", "come_back", "subscribe_at_shop", "leave"))
 
