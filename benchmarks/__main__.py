@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks import (
     delivery,
+    eligibility,
     events,
     ingest,
     latency_cold,
@@ -27,6 +28,7 @@ from benchmarks import (
 BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {
     "delivery": delivery.run,
     "events": events.run,
+    "eligibility": eligibility.run,
     "ingest": ingest.run,
     "latency_cold": latency_cold.run,
     "memberships": memberships.run,
