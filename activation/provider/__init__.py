@@ -69,7 +69,9 @@ class Refused:
 
 @dataclass(frozen=True)
 class Unreachable:
-    """The request never left: no connection was made."""
+    """Nothing was accepted, and the same may be sent again: no connection was made, or a relay said
+    "not now".
+    """
 
     message: str
 

@@ -21,6 +21,8 @@ COMMANDS = [
     *("demo", "up", "down", "status", "smoke", "sync", "rfm", "db url", "sandbox load"),
     *("flows list", "flows on", "flows off", "reconcile", "log"),
     *("shop add", "shop list", "inbox list", "inbox retry"),
+    *("suppressions list", "suppressions add", "suppressions import", "suppressions export"),
+    *("suppressions lift", "suppressions mirror", "sending status", "sending resume", "doctor"),
     *("sandbox generate", "sandbox uci", "setup schema", "setup manifest", "setup owner"),
 ]
 
