@@ -18,8 +18,8 @@ FLAP_WITHIN: Final = timedelta(days=7)
 
 MEMBERSHIPS_AS_OF = text("""
 -- Returns the stay of every asked customer that held at :at, by customer. Changes nothing.
--- Indexes ix_segment_memberships__entered (by segment), ix_segment_memberships__customer (by
--- customer).
+-- Index ix_segment_memberships__customer where customers are asked for, else it reads the shop's
+-- history.
 SELECT
     customer_id, segment, previous_segment, entered_at, exited_at, cause, run_id, rfm_run_id,
     r_score, f_score, m_score
@@ -41,7 +41,7 @@ LIMIT :limit
 
 SIZES_AS_OF = text("""
 -- Returns how many customers were in each segment at :at. Changes nothing.
--- Index ix_segment_memberships__entered.
+-- Reads the shop's history.
 SELECT segment, count(*) AS members
 FROM crm.segment_memberships
 WHERE
@@ -55,7 +55,7 @@ GROUP BY segment
 FLAPS = text("""
 -- Returns how many moves there were from :since on and before :until, and how many of them led back
 -- into a segment that the same customer had left no longer than :within before. Changes nothing.
--- Indexes ix_segment_memberships__entered, ix_segment_memberships__customer.
+-- Reads the shop's history; index ix_segment_memberships__customer for each move.
 SELECT
     count(*) AS moves,
     count(*) FILTER (

@@ -40,10 +40,12 @@ WHERE shops.shop_id = :shop_id
 
 APPLY_CHANGES = text("""
 -- Returns how many rows were opened and closed.
--- Changes crm.segment_memberships: closes the open row of who moved or is gone, opens the new one.
+-- Changes crm.segment_memberships. The open row of who moved is changed where it stands, and the
+-- stay that ended is written beside it: no index hears of the former, which is on its page, and the
+-- latter is appended (decision 25). Who is gone has the open row closed; who is new gets one.
 -- Only those who differ are kept (`changed`): two materialized lists of everybody took half as long
--- again. `opened` reads `closed`, so a customer's old row is closed before the new one meets the
--- constraint of one open row. Two runs may come with their instants in the wrong order: a stay
+-- again. What ended is taken from there, and only with a row that was still theirs and open (`moved`
+-- finds it where it was seen). Two runs may come with their instants in the wrong order: a stay
 -- then lasts no time, never less. Index uq_segment_memberships__one_open.
 WITH changed AS MATERIALIZED (
     SELECT
@@ -54,7 +56,17 @@ WITH changed AS MATERIALIZED (
         present.rfm_run_id,
         present.r_score,
         present.f_score,
-        present.m_score
+        present.m_score,
+        known.place,
+        known.segment AS segment_before,
+        known.previous_segment,
+        known.entered_at,
+        known.cause,
+        known.run_id,
+        known.rfm_run_id AS rfm_run_id_before,
+        known.r_score AS r_score_before,
+        known.f_score AS f_score_before,
+        known.m_score AS m_score_before
     FROM (
         SELECT customer_id, segment, rfm_run_id, r_score, f_score, m_score
         FROM marts.customer_segments
@@ -66,7 +78,9 @@ WITH changed AS MATERIALIZED (
             )
     ) AS present
     FULL JOIN (
-        SELECT customer_id, segment
+        SELECT
+            ctid AS place, customer_id, segment, previous_segment, entered_at, cause, run_id,
+            rfm_run_id, r_score, f_score, m_score
         FROM crm.segment_memberships
         WHERE
             shop_id = :shop_id
@@ -83,49 +97,90 @@ WITH changed AS MATERIALIZED (
         OR (:may_change AND present.segment <> known.segment)
 ),
 
-closed AS (
+gone AS (
     UPDATE crm.segment_memberships AS membership
     SET
         exited_at = greatest(:now, membership.entered_at),
-        exit_cause = CASE WHEN changed.is_gone THEN 'delete' ELSE :cause END,
+        exit_cause = 'delete',
         exit_run_id = :run_id
     FROM changed
     WHERE
-        changed.is_known
+        changed.is_gone
         AND membership.shop_id = :shop_id
         AND membership.customer_id = changed.customer_id
         AND membership.exited_at IS NULL
-    RETURNING membership.customer_id, membership.segment, membership.exited_at
+    RETURNING 1
 ),
 
-opened AS (
+moved AS (
+    UPDATE crm.segment_memberships AS membership
+    SET
+        segment = changed.segment,
+        previous_segment = CASE WHEN NOT :is_baseline THEN membership.segment END,
+        entered_at = greatest(:now, membership.entered_at),
+        cause = :cause,
+        run_id = :run_id,
+        rfm_run_id = changed.rfm_run_id,
+        r_score = changed.r_score,
+        f_score = changed.f_score,
+        m_score = changed.m_score
+    FROM changed
+    WHERE
+        changed.is_known
+        AND NOT changed.is_gone
+        AND membership.ctid = changed.place
+        AND membership.shop_id = :shop_id
+        AND membership.customer_id = changed.customer_id
+        AND membership.exited_at IS NULL
+    RETURNING membership.customer_id, membership.entered_at
+),
+
+written AS (
     INSERT INTO crm.segment_memberships (
-        shop_id, customer_id, segment, previous_segment, entered_at, cause, run_id, rfm_run_id,
-        r_score, f_score, m_score
+        shop_id, customer_id, segment, previous_segment, entered_at, exited_at, cause, run_id,
+        rfm_run_id, r_score, f_score, m_score, exit_cause, exit_run_id
     )
     SELECT
         :shop_id,
         changed.customer_id,
+        changed.segment_before,
+        changed.previous_segment,
+        changed.entered_at,
+        moved.entered_at,
+        changed.cause,
+        changed.run_id,
+        changed.rfm_run_id_before,
+        changed.r_score_before,
+        changed.f_score_before,
+        changed.m_score_before,
+        :cause,
+        :run_id
+    FROM changed
+    INNER JOIN moved ON changed.customer_id = moved.customer_id
+    UNION ALL
+    SELECT
+        :shop_id,
+        changed.customer_id,
         changed.segment,
-        CASE WHEN NOT :is_baseline THEN closed.segment END,
-        coalesce(closed.exited_at, :now),
+        NULL,
+        :now,
+        NULL,
         :cause,
         :run_id,
         changed.rfm_run_id,
         changed.r_score,
         changed.f_score,
-        changed.m_score
+        changed.m_score,
+        NULL,
+        NULL
     FROM changed
-    LEFT JOIN closed ON changed.customer_id = closed.customer_id
-    WHERE
-        NOT changed.is_gone
-        AND (NOT changed.is_known OR closed.customer_id IS NOT NULL)
+    WHERE NOT changed.is_known
     RETURNING 1
 )
 
 SELECT
-    (SELECT count(*) FROM opened) AS entered,
-    (SELECT count(*) FROM closed) AS exited
+    (SELECT count(*) FROM written) AS entered,
+    (SELECT count(*) FROM moved) + (SELECT count(*) FROM gone) AS exited
 """)
 
 SET_BASELINE = text("""

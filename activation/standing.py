@@ -16,8 +16,7 @@ from core.models.enums import Segment
 
 READ_SEGMENTS = text("""
 -- Returns a row per segment that has or had somebody: members now, who entered and left it at :at.
--- Changes nothing. Indexes uq_segment_memberships__one_open, ix_segment_memberships__entered; who
--- left is read from the whole history of the shop.
+-- Changes nothing. Reads the whole history of the shop.
 SELECT
     segment,
     count(*) FILTER (WHERE exited_at IS NULL) AS members,

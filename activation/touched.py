@@ -19,7 +19,7 @@ from activation.gate import GATE, Finding, Gate, judge_orders
 from activation.holds import hold, lock_shop, read_hold, read_swing
 from activation.memberships import MembershipReport, apply_membership_changes
 from activation.scoring import last_accepted
-from core.models.enums import MembershipCause, Segment
+from core.models.enums import MembershipCause
 
 _UNLIMITED: Final = 2**31
 
@@ -53,16 +53,15 @@ FROM (
 
 COUNT_MOVED = text("""
 -- Returns how many customers orders have moved since the last full run was accepted, or since a
--- person last accepted something, counting no further than :limit. Changes nothing.
--- Indexes ix_segment_memberships__entered, ix_rfm_runs__decided, ix_audit_entries__acted.
+-- person last accepted something, counting no further than :limit: each move ended a stay. Changes
+-- nothing. Indexes ix_segment_memberships__exited, ix_rfm_runs__decided, ix_audit_entries__acted.
 SELECT count(*)
 FROM (
     SELECT 1
     FROM crm.segment_memberships AS memberships
     WHERE
         memberships.shop_id = :shop_id
-        AND memberships.segment = ANY(CAST(:segments AS text []))
-        AND memberships.entered_at > greatest(
+        AND memberships.exited_at > greatest(
             (
                 SELECT max(rfm_runs.decided_at)
                 FROM crm.rfm_runs
@@ -74,8 +73,7 @@ FROM (
                 WHERE audit_entries.shop_id = :shop_id
             )
         )
-        AND memberships.cause = 'order'
-        AND memberships.previous_segment IS NOT NULL
+        AND memberships.exit_cause = 'order'
     LIMIT :limit
 ) AS moved
 """)
@@ -114,7 +112,7 @@ def judge_touched(session: Session, shop_id: int, *, now: datetime, gate: Gate =
     waiting: int = session.execute(COUNT_TOUCHES, limited).scalar_one()
     if not waiting:
         return Judged(0)
-    moved: int = session.execute(COUNT_MOVED, {**limited, "segments": list(Segment)}).scalar_one()
+    moved: int = session.execute(COUNT_MOVED, limited).scalar_one()
     if waiting + moved <= many:
         return Judged(waiting)
     lock_shop(session, shop_id)

@@ -13,13 +13,11 @@ from typing import Any, Final
 
 from core.ingestion.changes import Changes, OrderState, PrivacyWish
 from core.ingestion.keys import KnownShop
-from core.ingestion.rows import line_row, order_row, refund_rows
 from core.models.enums import ObjectType, PrivacyKind
 from core.shopify import rest_events
 from core.shopify.naming import names_shop, other_shop
 from core.shopify.rest import (
     BodyError,
-    WebhookOrder,
     positive_number,
     read_customer,
     read_json,
@@ -98,30 +96,25 @@ def _order(changes: Changes, incoming: Incoming) -> None:
         raise
     _refuse_other(incoming.shop, found.naming)
     if _is_hint(incoming.shop, found.naming):
-        _ask(changes, ObjectType.ORDER, found.order_id, HINT)
+        _ask(changes, ObjectType.ORDER, found.order.order_id, HINT)
         return
+    order = found.order
     if found.is_partial:
-        _ask(changes, ObjectType.ORDER, found.order_id, "partial body")
+        _ask(changes, ObjectType.ORDER, order.order_id, "partial body")
     else:
-        state = _state(found)
-        changes.orders.append(state)
-        changes.product_ids.update(int(line[5]) for line in state.lines if line[5])
+        changes.orders.append(
+            OrderState(
+                order.order_id,
+                order.updated_at,
+                order.customer_id,
+                order,
+                found.lines,
+                found.refunds,
+            )
+        )
+        changes.product_ids.update([line.product_id for line in found.lines if line.product_id])
     if found.customer is not None:
         changes.customers.append(found.customer)
-
-
-def _state(found: WebhookOrder) -> OrderState:
-    try:
-        return OrderState(
-            order_id=found.order_id,
-            updated_at=found.order.updated_at,
-            customer_id=found.customer.customer_id if found.customer else None,
-            row=order_row(found.order),
-            lines=[line_row(line, found.order_id) for line in found.lines],
-            refunds=refund_rows(found.order),
-        )
-    except ValueError as error:
-        raise BodyError(f"The order cannot be read: {error}") from None
 
 
 def _customer(changes: Changes, incoming: Incoming, _data: dict[str, Any]) -> None:

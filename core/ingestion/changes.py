@@ -3,7 +3,7 @@
 Of several states of one object in a group only the last is written, as in a pass in order of time.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -15,6 +15,7 @@ from core.ingestion.rows import Row
 from core.models.enums import ObjectType, PrivacyKind
 from core.shopify.rest import WebhookCustomer
 from core.shopify.rest_events import Consent, Merge, Subject, WebhookCheckout
+from core.shopify.told import LineTold, OrderTold, RefundTold
 
 _CUSTOMER: Final = 2  # of ORDER_COLUMNS
 _EMAIL: Final = 3
@@ -24,26 +25,33 @@ _CHECKOUT_BLANKS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OrderState:
-    """One state of an order, as rows."""
+    """One state of an order, as rows: as a webhook told them, or as text of what was read by id.
+
+    Never changed; not frozen, because making a frozen one takes three times as long.
+    """
 
     order_id: int
     updated_at: datetime
     customer_id: int | None
-    row: Row
-    lines: list[Row]
-    refunds: list[Row]
+    row: OrderTold | Row
+    lines: Sequence[LineTold | Row]
+    refunds: Sequence[RefundTold | Row]
 
     @property
     def email(self) -> str | None:
-        return self.row[_EMAIL]
+        return self.row[_EMAIL] if isinstance(self.row, tuple) else self.row.email
 
     def of(self, customer_id: int | None, *, is_erased: bool = False) -> "OrderState":
         """The same order of another customer, or of nobody who may be named."""
-        number = None if customer_id is None else str(customer_id)
         email = None if is_erased else self.email
-        row = (*self.row[:_CUSTOMER], number, email, *self.row[_EMAIL + 1 :])
+        row: OrderTold | Row
+        if isinstance(self.row, tuple):
+            number = None if customer_id is None else str(customer_id)
+            row = (*self.row[:_CUSTOMER], number, email, *self.row[_EMAIL + 1 :])
+        else:
+            row = msgspec.structs.replace(self.row, customer_id=customer_id, email=email)
         return OrderState(
             self.order_id, self.updated_at, customer_id, row, self.lines, self.refunds
         )

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from core.ingestion.orders import NOT_OLDER
 from core.ingestion.statements import statement
 
 FOLDER: Final = Path(__file__).parent / "sql"
@@ -24,23 +23,24 @@ _RELATIONS: Final = {
     "customers": "unnest(v_customers) AS told",
     "checkouts": "unnest(v_checkouts) AS told",
     "touched": "unnest(v_touched) AS touched (customer_id)",
-    "locked": NOT_OLDER,
+    "kept": "unnest(v_kept_ids) AS kept (order_id)",
+    # Held: what the orders that are about to change were until now.
+    "which": "stored.order_id = ANY(v_known_ids) AND stored.updated_at <= ("
+    "SELECT staged.updated_at FROM unnest(v_known) AS staged"
+    " WHERE staged.order_id = stored.order_id)",
 }
 
 # The function's plans are kept, maybe from when a table was empty: then a join that reads the whole
 # shop looks cheap. With its key in a list, an index scan is bound to the list whatever is joined.
 _BOUND: Final = {
-    "stored.order_id = staged.order_id": "stored.order_id = ANY(v_order_ids)",
-    "gone.order_id = staged.order_id": "gone.order_id = ANY(v_order_ids)",
+    "stored.order_id = staged.order_id": "stored.order_id = ANY({order_ids})",
+    "gone.order_id = staged.order_id": "gone.order_id = ANY({order_ids})",
     "orders.customer_id = touched.customer_id": "orders.customer_id = ANY(v_touched)",
-    "stored.customer_id = touched.customer_id": "stored.customer_id = ANY(v_touched)",
     "stored.customer_id = fresh.customer_id": "stored.customer_id = ANY(v_touched)",
-    "stored.product_id = named.product_id": "stored.product_id = ANY(p_product_ids)",
 }
 # What only known orders can need looks for no other: most of a group's are new.
 _OF_KNOWN_ORDERS: Final = frozenset(
     {
-        "touched_customers",
         "contested_orders",
         "update_orders",
         "delete_gone_lines",
@@ -61,11 +61,12 @@ def _made(name: str) -> str:
 
 
 def _included(name: str) -> str:
-    sql = statement(name, **_RELATIONS).text
+    relations, order_ids = _RELATIONS, "p_order_ids"
+    if name in _OF_KNOWN_ORDERS:
+        relations, order_ids = relations | {"orders": "unnest(v_known) AS staged"}, "v_known_ids"
+    sql = statement(name, **relations).text
     for joined, bound in _BOUND.items():
-        if name in _OF_KNOWN_ORDERS:
-            bound = bound.replace("v_order_ids", "v_known_ids")  # noqa: PLW2901
-        sql = sql.replace(joined, f"{joined} AND {bound}")
+        sql = sql.replace(joined, f"{joined} AND {bound.format(order_ids=order_ids)}")
     return _PARAMETER.sub(lambda found: _PARAMETERS.get(found[1], f"p_{found[1]}"), sql)
 
 

@@ -28,7 +28,9 @@ def request_unknown(
     ids = sorted(set(product_ids))
     if ids:
         session.execute(
-            statement("request_unknown_products"),
+            statement(
+                "request_unknown_products", unknown=statement("unknown_products").text.strip()
+            ),
             {"shop_id": shop_id, "product_ids": ids, "at": at},
         )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 from sqlalchemy.orm import Session
 
@@ -224,9 +224,10 @@ def _apply_orders(
     )
     if screen is not None:
         changes.forget(screen.is_erased_customer, screen.is_erased_email)
-    rows = [order.row for order in changes.orders]
-    lines = [line for order in changes.orders for line in order.lines]
-    refunds = [refund for order in changes.orders for refund in order.refunds]
+    # Rows of text, all of them: they came from _state.
+    rows = cast("list[Row]", [order.row for order in changes.orders])
+    lines = cast("list[Row]", [line for order in changes.orders for line in order.lines])
+    refunds = cast("list[Row]", [each for order in changes.orders for each in order.refunds])
     orders.apply_few(session, shop_id, rows, lines, refunds=refunds, at=at)
     products.request_unknown(session, shop_id, (int(line[5]) for line in lines if line[5]), at=at)
 

@@ -24,13 +24,23 @@ IS_NEWER: Final = (
     )
 )
 
+# The staged orders whose version is the stored one.
+KEPT: Final = """(
+    SELECT stored.order_id
+    FROM $orders$
+    INNER JOIN raw_shopify.orders AS stored
+        ON stored.shop_id = :shop_id
+            AND stored.order_id = staged.order_id
+            AND stored.updated_at = staged.updated_at
+) AS kept"""
+
 
 # Every bulk file has tables of its own, so not all of these come again.
 @lru_cache(maxsize=512)
 def statement(name: str, **relations: str) -> TextClause:
     """The statement `name`.sql over the given relations (`$key$` → SQL of ours, never a value)."""
     sql = _read(name)
-    for key, relation in relations.items():
+    for key, relation in ({"kept": KEPT} | relations).items():
         sql = sql.replace(f"${key}$", relation)
     return text(sql)
 

@@ -51,11 +51,10 @@ def lock(session: Session, shop_id: int, customer_ids: Sequence[int]) -> None:
 
 
 def lock_touched(session: Session, shop_id: int, touched: Touched) -> None:
-    for name in ("insert_statistics", "lock_statistics"):
-        session.execute(
-            statement(name, touched=touched.relation),
-            {"shop_id": shop_id, **touched.parameters},
-        )
+    session.execute(
+        statement("lock_statistics", touched=touched.relation),
+        {"shop_id": shop_id, **touched.parameters},
+    )
 
 
 def recompute(

@@ -4,17 +4,18 @@ One call of the database's function take_webhooks does nearly all (calls.py).
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from psycopg import Error as DriverError
+from psycopg import OperationalError as DriverOperationalError
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from core.ingestion import rare_changes
 from core.ingestion.apply import Incoming, read_into
 from core.ingestion.backoff import INBOX_SECONDS, after
-from core.ingestion.calls import Group, Outcome, call, erasing, parameters
+from core.ingestion.calls import Group, Outcome, call, call_alone, erasing, parameters
 from core.ingestion.changes import Changes
 from core.ingestion.keys import KnownShop
 from core.ingestion.screen import Screen
@@ -53,23 +54,16 @@ def take_at_once(group: Group, letters: Sequence[Incoming]) -> list[Outcome] | N
     if not changes.is_plain:
         return None
     asked = parameters(group, changes, letters, outcomes)
-    try:
-        facts = _call_alone(group, asked)
-    except OperationalError as error:
-        if not error.connection_invalidated:
-            raise
+    facts = call_alone(group.engine, asked)
+    if facts is None:
         # Its connection had been cut. Had it done its work all the same, the next would say `seen`.
-        facts = _call_alone(group, asked)
+        facts = call_alone(group.engine, asked)
+    if facts is None:
+        return None
     if facts.is_done:
         return outcomes
     _check(facts)
     return None
-
-
-def _call_alone(group: Group, asked: Mapping[str, Any]) -> Any:
-    with group.engine.connect() as connection:
-        alone = connection.execution_options(isolation_level="AUTOCOMMIT")
-        return call(alone, asked, mode="auto")
 
 
 def _check(facts: Any) -> None:
@@ -177,7 +171,9 @@ def refused(shop: KnownShop, topic: str, error: Exception, *, attempts: int) -> 
         code = sqlstate(error) or ""
         kind = type(error.orig if isinstance(error, DBAPIError) else error).__name__
         log.warning("Shop %d: the database refuses a %s webhook (%s).", shop.shop_id, topic, code)
-        is_transient = code in RETRIED or isinstance(error, OperationalError)
+        is_transient = code in RETRIED or isinstance(
+            error, OperationalError | DriverOperationalError
+        )
         words = f"The database could not take it ({kind}, {code})."
         return Outcome(InboxState.FAILED, words, seconds if is_transient else None)
     # A bug of ours must not make Shopify drop the subscription after eight refusals, nor lose the

@@ -57,7 +57,9 @@ class RfmRun(Base):
 class SegmentMembership(Base):
     """One row per stay of a customer in a segment; the open one has exited_at NULL.
 
-    A stay holds from `entered_at` on and no longer at `exited_at`.
+    A stay holds from `entered_at` on and no longer at `exited_at`. A customer's open row is always
+    the same one: who moves has it changed, and the stay that ended is written as a row of its own
+    (decision 25). So an ended stay has another `membership_id` than it had while it lasted.
     """
 
     __tablename__ = "segment_memberships"
@@ -69,13 +71,19 @@ class SegmentMembership(Base):
             unique=True,
             postgresql_where=text("exited_at IS NULL"),
         ),
-        Index("ix_segment_memberships__entered", "shop_id", "segment", "entered_at"),
-        Index("ix_segment_memberships__customer", "shop_id", "customer_id", "entered_at"),
+        # None on what changes in an open row, so that it is changed on its page.
+        Index("ix_segment_memberships__customer", "shop_id", "customer_id"),
+        Index(
+            "ix_segment_memberships__exited",
+            "shop_id",
+            "exited_at",
+            postgresql_where=text("exited_at IS NOT NULL"),
+        ),
         CheckConstraint("exited_at >= entered_at", name="ends_after_it_began"),
         CheckConstraint(
             "exited_at IS NOT NULL OR exit_cause IS NULL", name="only_ends_have_causes"
         ),
-        {"schema": CRM},
+        {"schema": CRM, "postgresql_with": {"fillfactor": 90}},
     )
 
     shop_id: Mapped[shop_key]

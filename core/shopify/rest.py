@@ -1,10 +1,11 @@
-"""Webhook bodies (REST shapes) normalised to the shapes of core/shopify/shapes.py.
+"""Webhook bodies (REST shapes), orders straight into the rows of core/shopify/told.py.
 
 Statuses become upper case, the shop's offset becomes UTC, amounts come from `*_set.shop_money`.
 What a body leaves out stays unknown: an order without its lines, its customer or readable refunds
 is `partial`, and has to be read from Shopify instead.
 """
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, TypeVar
@@ -19,19 +20,21 @@ from core.shopify.shapes import (
     Moment,
     Money,
     MoneyBag,
-    Order,
-    OrderLine,
-    Reference,
-    Refund,
     check_address,
     check_moment,
 )
+from core.shopify.told import LineTold, OrderTold, RefundTold
 
 Decoded = TypeVar("Decoded")
 
 # Customers in orders may come without times; then whatever else we hear is newer.
 LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+NOTHING: Final = Decimal(0)
 SMALLEST_AMOUNT: Final = -30  # as a power of ten; spelled out, 1e-999999999 is a gigabyte of zeros
+LONGEST_AMOUNT: Final = 1 + AMOUNT_DIGITS + 1 + 30  # characters: sign, digits, point, decimals
+
+# The only way a NUL gets into JSON, unless the backslash is itself written with one.
+_NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 UNREADABLE: Final = (ValueError, RecursionError)  # msgspec's errors are ValueErrors
 
@@ -40,16 +43,16 @@ class BodyError(ValueError):
     """The body cannot be read or applied; the text says why, for the person who looks at it."""
 
 
-class RestMoney(Struct, frozen=True):
+class RestMoney(Struct, frozen=True, gc=False):
     amount: Decimal
     currency_code: str
 
 
-class RestMoneyBag(Struct, frozen=True):
+class RestMoneyBag(Struct, frozen=True, gc=False):
     shop_money: RestMoney
 
 
-class RestTransaction(Struct, frozen=True):
+class RestTransaction(Struct, frozen=True, gc=False):
     kind: str | None = None
     status: str | None = None
     amount: Decimal | None = None
@@ -57,7 +60,7 @@ class RestTransaction(Struct, frozen=True):
     currency: str | None = None
 
 
-class RestRefund(Struct, frozen=True):
+class RestRefund(Struct, frozen=True, gc=False):
     id: int | None = None
     admin_graphql_api_id: str | None = None
     created_at: Moment | None = None
@@ -65,11 +68,11 @@ class RestRefund(Struct, frozen=True):
     transactions: list[RestTransaction] | UnsetType = UNSET
 
 
-class RestCode(Struct, frozen=True):
+class RestCode(Struct, frozen=True, gc=False):
     code: str | None = None
 
 
-class RestLine(Struct, frozen=True):
+class RestLine(Struct, frozen=True, gc=False):
     title: str
     quantity: Int32
     id: int | None = None
@@ -82,7 +85,7 @@ class RestLine(Struct, frozen=True):
     price_set: RestMoneyBag | None = None
 
 
-class RestCustomer(Struct, frozen=True):
+class RestCustomer(Struct, frozen=True, gc=False):
     id: int | None = None
     admin_graphql_api_id: str | None = None
     email: str | None = None
@@ -93,7 +96,7 @@ class RestCustomer(Struct, frozen=True):
     updated_at: Moment | None = None
 
 
-class RestOrder(Struct, frozen=True):
+class RestOrder(Struct, frozen=True, gc=False):
     name: str
     created_at: Moment
     updated_at: Moment
@@ -122,7 +125,7 @@ class RestOrder(Struct, frozen=True):
     order_status_url: Any = None
 
 
-class WebhookCustomer(Struct, frozen=True):
+class WebhookCustomer(Struct, frozen=True, gc=False):
     """What a webhook tells of a customer."""
 
     customer_id: int
@@ -134,12 +137,12 @@ class WebhookCustomer(Struct, frozen=True):
     updated_at: datetime
 
 
-class WebhookOrder(Struct, frozen=True):
-    """An order in the shape of GraphQL, its lines, and what the body told of its customer."""
+class WebhookOrder(Struct, frozen=True, gc=False):
+    """An order as rows, and what the body told of its customer."""
 
-    order_id: int
-    order: Order
-    lines: list[OrderLine]
+    order: OrderTold
+    lines: list[LineTold]
+    refunds: list[RefundTold]
     customer: WebhookCustomer | None
     is_partial: bool
     naming: dict[str, Any]
@@ -159,6 +162,8 @@ def read_json(body: bytes) -> dict[str, Any]:
 
 def read_order(body: bytes) -> WebhookOrder:
     """The order of an orders/* body. Raises BodyError."""
+    if b"\\u0000" in body:  # which PostgreSQL's text does not hold
+        body = _NUL.sub(rb"\1", body)
     rest = decode(body, RestOrder)
     try:
         return _order(rest)
@@ -193,64 +198,72 @@ def decode(body: bytes, shape: type[Decoded]) -> Decoded:
 
 def _order(rest: RestOrder) -> WebhookOrder:
     number = _number(rest.id, rest.admin_graphql_api_id, "Order")
-    current = _bag(rest.current_total_price_set, rest.current_total_price, rest.currency)
-    original = _bag(rest.total_price_set, rest.total_price, rest.currency)
-    currency = current.shop_money.currency_code
-    refunds = _refunds(rest, currency)
-    refunded = _refunded(rest, currency)
+    current, currency = _shop_money(rest.current_total_price_set, rest.current_total_price, rest)
+    original, _ = _shop_money(rest.total_price_set, rest.total_price, rest)
+    refunds, refunded = _refunds(rest, number, currency), _refunded(rest, currency)
     customer = rest.customer if isinstance(rest.customer, RestCustomer) else None
     known = webhook_customer(customer, seen_at=rest.created_at) if customer else None
-    order = Order(
-        id=gid.make("Order", number),
-        name=rest.name,
-        created_at=rest.created_at.astimezone(UTC),
-        updated_at=rest.updated_at.astimezone(UTC),
-        processed_at=(rest.processed_at or rest.created_at).astimezone(UTC),
-        cancelled_at=rest.cancelled_at.astimezone(UTC) if rest.cancelled_at else None,
-        current_total_price_set=current,
-        total_price_set=original,
-        total_refunded_set=money_bag(refunded or Decimal(0), currency),
-        test=rest.test,
-        email=rest.email or None,
-        display_financial_status=rest.financial_status.upper() if rest.financial_status else None,
-        source_name=rest.source_name,
-        checkout_token=rest.checkout_token,
-        discount_codes=[code.code for code in rest.discount_codes if code.code],
-        customer=Reference(id=gid.make("Customer", known.customer_id)) if known else None,
-        refunds=refunds or [],
+    created_at, cancelled_at = in_utc(rest.created_at), rest.cancelled_at
+    order = OrderTold(
+        number,
+        rest.name,
+        known.customer_id if known else None,
+        rest.email or None,
+        created_at,
+        in_utc(rest.updated_at),
+        in_utc(rest.processed_at) if rest.processed_at else created_at,
+        in_utc(cancelled_at) if cancelled_at else None,
+        rest.test,
+        rest.financial_status.upper() if rest.financial_status else None,
+        rest.source_name,
+        rest.checkout_token,
+        [code.code for code in rest.discount_codes if code.code],
+        currency,
+        current,
+        original,
+        checked(refunded or NOTHING),
     )
     lines = [] if rest.line_items is UNSET else rest.line_items
-    is_partial = UNSET in (rest.line_items, rest.customer) or None in (refunds, refunded)
+    is_partial = (
+        rest.line_items is UNSET or rest.customer is UNSET or refunds is None or refunded is None
+    )
     naming = {
         "shop_domain": rest.shop_domain,
         "myshopify_domain": rest.myshopify_domain,
         "shop_id": rest.shop_id,
         "order_status_url": rest.order_status_url,
     }
-    shown = [_line(line, rest) for line in lines]
-    return WebhookOrder(number, order, shown, known, is_partial, naming)
+    shown = [_line(line, rest, number) for line in lines]
+    return WebhookOrder(order, shown, refunds or [], known, is_partial, naming)
 
 
-def _line(rest: RestLine, order: RestOrder) -> OrderLine:
-    price = _bag(rest.price_set, rest.price, order.currency)
-    product = Reference(id=gid.make("Product", rest.product_id)) if rest.product_id else None
-    current = rest.quantity if rest.current_quantity is None else rest.current_quantity
-    return OrderLine(
-        id=gid.make("LineItem", _number(rest.id, rest.admin_graphql_api_id, "LineItem")),
-        title=rest.title,
-        quantity=rest.quantity,
-        current_quantity=current,
-        original_unit_price_set=price,
-        variant_title=rest.variant_title,
-        sku=rest.sku,
-        product=product,
+def _line(rest: RestLine, order: RestOrder, order_id: int) -> LineTold:
+    price, currency = _shop_money(rest.price_set, rest.price, order)
+    product_id = rest.product_id
+    if product_id and not 0 < product_id <= gid.LARGEST:
+        raise ValueError(f"not the id of a product: {product_id}")
+    return LineTold(
+        _number(rest.id, rest.admin_graphql_api_id, "LineItem"),
+        order_id,
+        rest.title,
+        rest.variant_title,
+        rest.sku,
+        product_id or None,
+        rest.quantity,
+        rest.quantity if rest.current_quantity is None else rest.current_quantity,
+        price,
+        currency,
     )
+
+
+def in_utc(moment: datetime) -> datetime:
+    """PostgreSQL reads no offset beyond 15:59. Raises ValueError for an absurd year."""
+    check_moment(moment)
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
 
 
 def webhook_customer(rest: RestCustomer, *, seen_at: datetime) -> WebhookCustomer:
     created_at, updated_at = rest.created_at or seen_at, rest.updated_at or LONG_AGO
-    check_moment(created_at)
-    check_moment(updated_at)
     check_address(rest.email)
     return WebhookCustomer(
         customer_id=_number(rest.id, rest.admin_graphql_api_id, "Customer"),
@@ -258,8 +271,8 @@ def webhook_customer(rest: RestCustomer, *, seen_at: datetime) -> WebhookCustome
         first_name=plain_text(rest.first_name),
         last_name=plain_text(rest.last_name),
         phone=plain_text(rest.phone),
-        created_at=created_at.astimezone(UTC),
-        updated_at=updated_at.astimezone(UTC),
+        created_at=in_utc(created_at),
+        updated_at=in_utc(updated_at),
     )
 
 
@@ -282,22 +295,32 @@ def _number(number: int | None, api_id: str | None, kind: str) -> int:
     return found
 
 
-def _bag(bag: RestMoneyBag | None, amount: Decimal | None, currency: str) -> MoneyBag:
+def _shop_money(
+    bag: RestMoneyBag | None, amount: Decimal | None, order: RestOrder
+) -> tuple[Decimal, str]:
     if bag is not None:
-        return money_bag(bag.shop_money.amount, bag.shop_money.currency_code)
+        return checked(bag.shop_money.amount), bag.shop_money.currency_code
     if amount is None:
         raise ValueError("a total is missing")
-    return money_bag(amount, currency)
+    return checked(amount), order.currency
 
 
 def money_bag(amount: Decimal, currency: str) -> MoneyBag:
-    """Raises ValueError for an amount that the tables cannot hold (NaN, 1e400, 1e-400)."""
-    if not amount.is_finite() or not SMALLEST_AMOUNT <= amount.adjusted() < AMOUNT_DIGITS:
+    """Raises ValueError for an amount that the tables cannot hold."""
+    return MoneyBag(shop_money=Money(amount=f"{checked(amount):f}", currency_code=currency))
+
+
+def checked(amount: Decimal) -> Decimal:
+    """Raises ValueError for an amount that the tables cannot hold (NaN, 1e400, 1e-400), or that is
+    spelled out longer than any is.
+    """
+    is_held = amount.is_finite() and SMALLEST_AMOUNT <= amount.adjusted() < AMOUNT_DIGITS
+    if not is_held or len(str(amount)) > LONGEST_AMOUNT:
         raise ValueError(f"not an amount: {str(amount)[:40]!r}")
-    return MoneyBag(shop_money=Money(amount=f"{amount:f}", currency_code=currency))
+    return amount
 
 
-def _refunds(order: RestOrder, currency: str) -> list[Refund] | None:
+def _refunds(order: RestOrder, order_id: int, currency: str) -> list[RefundTold] | None:
     """Each refund with what was paid back, in the shop's currency; None when the body does not
     tell of each which one it is, when it was made and of how much.
     """
@@ -309,13 +332,7 @@ def _refunds(order: RestOrder, currency: str) -> list[Refund] | None:
         if amount is None or at is None or not has_id:
             return None
         number = _number(refund.id, refund.admin_graphql_api_id, "Refund")
-        found.append(
-            Refund(
-                id=gid.make("Refund", number),
-                processed_at=at.astimezone(UTC),
-                total_refunded_set=money_bag(amount, currency),
-            )
-        )
+        found.append(RefundTold(number, order_id, in_utc(at), checked(amount), currency))
     return found
 
 

@@ -15,7 +15,7 @@ with neighbours as (
     where customer_id is not null
     window stays as (
         partition by shop_id, customer_id
-        order by entered_at, membership_id
+        order by entered_at, coalesce(exited_at, 'infinity'), membership_id
     )
 
 )

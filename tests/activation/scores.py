@@ -41,8 +41,14 @@ def people(world: World, count: int) -> None:
 
 
 def rows(world: World) -> list[SegmentMembership]:
+    """Stays in the order of time; of those that lasted no time the one that ended first."""
+    ordered = select(SegmentMembership).order_by(
+        SegmentMembership.entered_at,
+        SegmentMembership.exited_at.nulls_last(),
+        SegmentMembership.membership_id,
+    )
     with session_scope(world.factory) as session:
-        return list(session.scalars(select(SegmentMembership).order_by("membership_id")))
+        return list(session.scalars(ordered))
 
 
 def runs(world: World) -> dict[str, RfmRun]:

@@ -84,7 +84,7 @@ def test_touching_everyone_equals_a_full_run_with_the_same_boundaries(
         "TRUNCATE crm.segment_memberships, crm.rfm_runs, raw_shopify.orders,"
         " raw_shopify.order_lines, raw_shopify.customers, raw_shopify.customer_statistics,"
         " raw_shopify.customer_touches,"
-        " marts.rfm_boundaries, crm.enrollments, crm.messages"
+        " marts.rfm_boundaries, crm.enrollments, crm.messages CASCADE"
     )
     world.set_shop(baseline_at=None)
     people(world, PEOPLE)

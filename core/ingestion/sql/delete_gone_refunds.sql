@@ -1,12 +1,13 @@
 -- Refunds that an order no longer has.
--- Changes: raw_shopify.refunds, of those orders whose staged version is the stored one.
+-- Changes: raw_shopify.refunds, of those orders that the staged version brings up to it;
+-- after that or, in one statement with it, at the same time.
 -- Index: pk_orders, ix_refunds__order.
 DELETE FROM raw_shopify.refunds AS gone
 USING $orders$
 INNER JOIN raw_shopify.orders AS stored
     ON stored.shop_id = :shop_id
         AND stored.order_id = staged.order_id
-        AND stored.updated_at = staged.updated_at
+        AND stored.updated_at <= staged.updated_at
 WHERE gone.shop_id = :shop_id
     AND gone.order_id = staged.order_id
     AND NOT EXISTS (

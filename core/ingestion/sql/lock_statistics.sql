@@ -1,14 +1,11 @@
--- Locks the statistics rows of all touched customers, in id order, until the transaction ends.
--- Returns: how many. Changes nothing.
+-- Holds the statistics rows of all touched customers until the transaction ends, in id order; who
+-- has none gets one.
+-- Changes: raw_shopify.customer_statistics, which gains the missing rows. The update that never
+-- happens is what locks those that are there.
 -- Index: pk_customer_statistics.
-WITH locked AS (
-    SELECT stored.customer_id
-    FROM raw_shopify.customer_statistics AS stored
-    INNER JOIN $touched$
-        ON stored.customer_id = touched.customer_id
-    WHERE stored.shop_id = :shop_id
-    ORDER BY stored.customer_id
-    FOR UPDATE OF stored
-)
-
-SELECT count(*) FROM locked
+INSERT INTO raw_shopify.customer_statistics AS stored (shop_id, customer_id)
+SELECT :shop_id, touched.customer_id
+FROM $touched$
+ORDER BY touched.customer_id
+ON CONFLICT (shop_id, customer_id) DO UPDATE SET order_count = stored.order_count
+WHERE false

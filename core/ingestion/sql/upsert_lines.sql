@@ -11,12 +11,8 @@ SELECT DISTINCT ON (staged_line.line_id)
     staged_line.variant_title, staged_line.sku, staged_line.product_id, staged_line.quantity,
     staged_line.current_quantity, staged_line.unit_price, staged_line.currency
 FROM $lines$
-INNER JOIN $orders$
-    ON staged_line.order_id = staged.order_id
-INNER JOIN raw_shopify.orders AS stored
-    ON stored.shop_id = :shop_id
-        AND stored.order_id = staged.order_id
-        AND stored.updated_at = staged.updated_at
+INNER JOIN $kept$
+    ON staged_line.order_id = kept.order_id
 ORDER BY staged_line.line_id
 ON CONFLICT (shop_id, line_id) DO UPDATE SET
     order_id = excluded.order_id,

@@ -8,12 +8,8 @@ SELECT DISTINCT ON (staged_refund.refund_id)
     :shop_id, staged_refund.refund_id, staged_refund.order_id, staged_refund.processed_at,
     staged_refund.amount, staged_refund.currency
 FROM $refunds$
-INNER JOIN $orders$
-    ON staged_refund.order_id = staged.order_id
-INNER JOIN raw_shopify.orders AS stored
-    ON stored.shop_id = :shop_id
-        AND stored.order_id = staged.order_id
-        AND stored.updated_at = staged.updated_at
+INNER JOIN $kept$
+    ON staged_refund.order_id = kept.order_id
 ORDER BY staged_refund.refund_id
 ON CONFLICT (shop_id, refund_id) DO UPDATE SET
     order_id = excluded.order_id,

@@ -78,16 +78,15 @@ DECLARE
     v_at timestamptz;
     v_customers raw_shopify.customers [];
     v_orders raw_shopify.orders [];
+    v_known raw_shopify.orders [];
     v_lines raw_shopify.order_lines [];
     v_refunds raw_shopify.refunds [];
     v_checkouts raw_shopify.checkouts [];
-    v_order_ids bigint [];
-    v_named bigint [];
     v_touched bigint [];
     v_asked bigint [];
     v_contested bigint [];
-    v_added bigint [];
-    v_known_ids bigint [];
+    v_kept_ids bigint [];
+    v_known_ids bigint [] := '{}';
     v_has_merged boolean;
     v_count bigint;
 BEGIN
@@ -109,11 +108,12 @@ BEGIN
         END;
     END IF;
 
-    SELECT p_now + shops.clock_offset INTO business_time
-    FROM crm.shops AS shops WHERE shops.shop_id = p_shop_id;
-    v_at := business_time;
-    IF p_mode <> 'apply' THEN
+    IF p_mode = 'apply' THEN
+        SELECT p_now + shops.clock_offset INTO business_time
+        FROM crm.shops AS shops WHERE shops.shop_id = p_shop_id;
+    ELSE
         SELECT
+            p_now + shops.clock_offset,
             ARRAY(
                 SELECT inbox.webhook_id FROM raw_shopify.webhook_inbox AS inbox
                 WHERE inbox.shop_id = p_shop_id AND inbox.webhook_id = ANY(p_webhook_ids)
@@ -132,7 +132,8 @@ BEGIN
                 SELECT 1 FROM crm.suppressions AS gone
                 WHERE gone.shop_id = p_shop_id AND gone.reason = 'erased'
             )
-        INTO seen, gone_orders, v_has_merged, has_erased;
+        INTO business_time, seen, gone_orders, v_has_merged, has_erased
+        FROM crm.shops AS shops WHERE shops.shop_id = p_shop_id;
         IF v_has_merged THEN
             SELECT array_agg(merges.deleted_customer_id), array_agg(merges.kept_customer_id)
             INTO merged_ids, kept_ids
@@ -154,6 +155,7 @@ BEGIN
             RETURN;
         END IF;
     END IF;
+    v_at := business_time;
 
     INSERT INTO raw_shopify.webhook_inbox (
         shop_id, webhook_id, topic, event_id, triggered_at, api_version, body, state, error,
@@ -233,17 +235,15 @@ BEGIN
     END IF;
 
     IF p_orders IS NOT NULL OR p_named_ids <> '{}' THEN
-        v_orders := ARRAY(
-            SELECT told FROM jsonb_populate_recordset(NULL::raw_shopify.orders, p_orders) AS told
-        );
-        v_lines := ARRAY(
-            SELECT told FROM jsonb_populate_recordset(NULL::raw_shopify.order_lines, p_lines)
-                AS told
-        );
-        v_refunds := ARRAY(
-            SELECT told FROM jsonb_populate_recordset(NULL::raw_shopify.refunds, p_refunds) AS told
-        );
-        v_order_ids := ARRAY(SELECT staged.order_id FROM unnest(v_orders) AS staged);
+        SELECT
+            ARRAY(
+                SELECT told FROM jsonb_populate_recordset(NULL::raw_shopify.orders, p_orders) AS told
+            ),
+            ARRAY(
+                SELECT told FROM jsonb_populate_recordset(NULL::raw_shopify.order_lines, p_lines)
+                    AS told
+            )
+        INTO v_orders, v_lines;
         WITH added AS (
             INSERT INTO raw_shopify.orders (
                 shop_id, order_id, name, customer_id, email, created_at, updated_at, processed_at,
@@ -258,127 +258,123 @@ BEGIN
             FROM unnest(v_orders) AS staged
             ORDER BY staged.order_id
             ON CONFLICT (shop_id, order_id) DO NOTHING
-            RETURNING order_id
+            RETURNING order_id, customer_id
         )
 
-        SELECT array_agg(added.order_id) INTO v_added FROM added;
-        v_known_ids := ARRAY(
-            SELECT known.order_id FROM unnest(v_order_ids) AS known (order_id)
-            WHERE known.order_id <> ALL(coalesce(v_added, '{}'))
-        );
-        IF v_known_ids <> '{}' THEN
-            SELECT array_agg(found.customer_id) INTO v_touched
-            FROM (
-                WITH leaving AS (
-                    SELECT stored.customer_id
-                    FROM raw_shopify.orders AS stored
-                    INNER JOIN unnest(v_orders) AS staged
-                        ON stored.order_id = staged.order_id AND stored.order_id = ANY(v_known_ids)
-                    WHERE stored.shop_id = p_shop_id
-                        AND stored.updated_at <= staged.updated_at
-                    ORDER BY stored.order_id
-                    FOR UPDATE OF stored
-                )
-
-                SELECT staged.customer_id
-                FROM unnest(v_orders) AS staged
-                WHERE staged.customer_id IS NOT NULL
-                UNION
-                SELECT leaving.customer_id
-                FROM leaving
-                WHERE leaving.customer_id IS NOT NULL
-                ORDER BY customer_id
-            ) AS found;
-        ELSE
-            v_touched := ARRAY(
-                SELECT staged.customer_id FROM unnest(v_orders) AS staged
-                WHERE staged.customer_id IS NOT NULL
+        SELECT array_agg(added.order_id), array_agg(added.customer_id)
+        INTO v_kept_ids, v_touched FROM added;
+        IF coalesce(cardinality(v_kept_ids), 0) < cardinality(v_orders) THEN
+            v_known := ARRAY(
+                SELECT known FROM unnest(v_orders) AS known
+                WHERE known.order_id <> ALL(coalesce(v_kept_ids, '{}'))
             );
+            v_known_ids := ARRAY(SELECT staged.order_id FROM unnest(v_known) AS staged);
+            SELECT
+                v_kept_ids || array_agg(held.order_id),
+                v_touched || array_agg(held.customer_id)
+                || ARRAY(SELECT staged.customer_id FROM unnest(v_known) AS staged)
+            INTO v_kept_ids, v_touched
+            FROM (
+                SELECT stored.order_id, stored.customer_id
+                FROM raw_shopify.orders AS stored
+                WHERE stored.shop_id = p_shop_id
+                    AND stored.order_id = ANY(v_known_ids) AND stored.updated_at <= (SELECT staged.updated_at FROM unnest(v_known) AS staged WHERE staged.order_id = stored.order_id)
+                ORDER BY stored.order_id
+                FOR UPDATE OF stored
+            ) AS held;
         END IF;
         v_touched := ARRAY(
             SELECT DISTINCT named.customer_id
             FROM unnest(v_touched || p_named_ids) AS named (customer_id)
+            WHERE named.customer_id IS NOT NULL
             ORDER BY named.customer_id
         );
-        INSERT INTO raw_shopify.customer_statistics (shop_id, customer_id)
+        INSERT INTO raw_shopify.customer_statistics AS stored (shop_id, customer_id)
         SELECT p_shop_id, touched.customer_id
         FROM unnest(v_touched) AS touched (customer_id)
         ORDER BY touched.customer_id
-        ON CONFLICT (shop_id, customer_id) DO NOTHING;
-        SELECT held.n INTO v_count
-        FROM (
-            WITH locked AS (
-                SELECT stored.customer_id
-                FROM raw_shopify.customer_statistics AS stored
-                INNER JOIN unnest(v_touched) AS touched (customer_id)
-                    ON stored.customer_id = touched.customer_id AND stored.customer_id = ANY(v_touched)
-                WHERE stored.shop_id = p_shop_id
-                ORDER BY stored.customer_id
-                FOR UPDATE OF stored
-            )
-
-            SELECT count(*) FROM locked
-        ) AS held (n);
+        ON CONFLICT (shop_id, customer_id) DO UPDATE SET order_count = stored.order_count
+        WHERE false;
         IF v_known_ids <> '{}' THEN
-            v_contested := ARRAY(
+            v_refunds := ARRAY(
+                SELECT told FROM jsonb_populate_recordset(NULL::raw_shopify.refunds, p_refunds)
+                    AS told
+            );
+            WITH contested AS (
                 SELECT stored.order_id
                 FROM raw_shopify.orders AS stored
-                INNER JOIN unnest(v_orders) AS staged
+                INNER JOIN unnest(v_known) AS staged
                     ON stored.order_id = staged.order_id AND stored.order_id = ANY(v_known_ids)
                 WHERE stored.shop_id = p_shop_id
                     AND stored.updated_at = staged.updated_at
                     AND stored.updated_at <= staged.updated_at AND (stored.name, stored.customer_id, stored.email, stored.created_at, stored.updated_at, stored.processed_at, stored.cancelled_at, stored.is_test, stored.financial_status, stored.source_name, stored.checkout_token, stored.discount_codes, stored.currency, stored.current_total, stored.original_total, stored.refunded_total) IS DISTINCT FROM (staged.name, staged.customer_id, staged.email, staged.created_at, staged.updated_at, staged.processed_at, staged.cancelled_at, staged.is_test, staged.financial_status, staged.source_name, staged.checkout_token, staged.discount_codes, staged.currency, staged.current_total, staged.original_total, staged.refunded_total)
+            ),
+
+            updated AS (
+                UPDATE raw_shopify.orders AS stored SET
+                    name = staged.name,
+                    customer_id = staged.customer_id,
+                    email = staged.email,
+                    created_at = staged.created_at,
+                    updated_at = staged.updated_at,
+                    processed_at = staged.processed_at,
+                    cancelled_at = staged.cancelled_at,
+                    is_test = staged.is_test,
+                    financial_status = staged.financial_status,
+                    source_name = staged.source_name,
+                    checkout_token = coalesce(staged.checkout_token, stored.checkout_token),
+                    discount_codes = staged.discount_codes,
+                    currency = staged.currency,
+                    current_total = staged.current_total,
+                    original_total = staged.original_total,
+                    refunded_total = staged.refunded_total,
+                    loaded_at = clock_timestamp()
+                FROM unnest(v_known) AS staged
+                WHERE stored.shop_id = p_shop_id
+                    AND stored.order_id = staged.order_id AND stored.order_id = ANY(v_known_ids)
+                    AND stored.updated_at <= staged.updated_at AND (stored.name, stored.customer_id, stored.email, stored.created_at, stored.updated_at, stored.processed_at, stored.cancelled_at, stored.is_test, stored.financial_status, stored.source_name, stored.checkout_token, stored.discount_codes, stored.currency, stored.current_total, stored.original_total, stored.refunded_total) IS DISTINCT FROM (staged.name, staged.customer_id, staged.email, staged.created_at, staged.updated_at, staged.processed_at, staged.cancelled_at, staged.is_test, staged.financial_status, staged.source_name, staged.checkout_token, staged.discount_codes, staged.currency, staged.current_total, staged.original_total, staged.refunded_total)
+            ),
+
+            gone_lines AS (
+                DELETE FROM raw_shopify.order_lines AS gone
+                USING unnest(v_known) AS staged
+                INNER JOIN raw_shopify.orders AS stored
+                    ON stored.shop_id = p_shop_id
+                        AND stored.order_id = staged.order_id AND stored.order_id = ANY(v_known_ids)
+                        AND stored.updated_at <= staged.updated_at
+                WHERE gone.shop_id = p_shop_id
+                    AND gone.order_id = staged.order_id AND gone.order_id = ANY(v_known_ids)
+                    AND NOT EXISTS (
+                        SELECT 1
+                        FROM unnest(v_lines) AS staged_line
+                        WHERE staged_line.line_id = gone.line_id
+                            AND staged_line.order_id = gone.order_id
+                    )
+            ),
+
+            gone_refunds AS (
+                DELETE FROM raw_shopify.refunds AS gone
+                USING unnest(v_known) AS staged
+                INNER JOIN raw_shopify.orders AS stored
+                    ON stored.shop_id = p_shop_id
+                        AND stored.order_id = staged.order_id AND stored.order_id = ANY(v_known_ids)
+                        AND stored.updated_at <= staged.updated_at
+                WHERE gone.shop_id = p_shop_id
+                    AND gone.order_id = staged.order_id AND gone.order_id = ANY(v_known_ids)
+                    AND NOT EXISTS (
+                        SELECT 1
+                        FROM unnest(v_refunds) AS staged_refund
+                        WHERE staged_refund.refund_id = gone.refund_id
+                            AND staged_refund.order_id = gone.order_id
+                    )
+            )
+
+            SELECT array_agg(contested.order_id) INTO v_contested FROM contested;
+        ELSIF p_refunds IS NOT NULL THEN
+            v_refunds := ARRAY(
+                SELECT told FROM jsonb_populate_recordset(NULL::raw_shopify.refunds, p_refunds)
+                    AS told
             );
-            UPDATE raw_shopify.orders AS stored SET
-                name = staged.name,
-                customer_id = staged.customer_id,
-                email = staged.email,
-                created_at = staged.created_at,
-                updated_at = staged.updated_at,
-                processed_at = staged.processed_at,
-                cancelled_at = staged.cancelled_at,
-                is_test = staged.is_test,
-                financial_status = staged.financial_status,
-                source_name = staged.source_name,
-                checkout_token = coalesce(staged.checkout_token, stored.checkout_token),
-                discount_codes = staged.discount_codes,
-                currency = staged.currency,
-                current_total = staged.current_total,
-                original_total = staged.original_total,
-                refunded_total = staged.refunded_total,
-                loaded_at = clock_timestamp()
-            FROM unnest(v_orders) AS staged
-            WHERE stored.shop_id = p_shop_id
-                AND stored.order_id = staged.order_id AND stored.order_id = ANY(v_known_ids)
-                AND stored.updated_at <= staged.updated_at AND (stored.name, stored.customer_id, stored.email, stored.created_at, stored.updated_at, stored.processed_at, stored.cancelled_at, stored.is_test, stored.financial_status, stored.source_name, stored.checkout_token, stored.discount_codes, stored.currency, stored.current_total, stored.original_total, stored.refunded_total) IS DISTINCT FROM (staged.name, staged.customer_id, staged.email, staged.created_at, staged.updated_at, staged.processed_at, staged.cancelled_at, staged.is_test, staged.financial_status, staged.source_name, staged.checkout_token, staged.discount_codes, staged.currency, staged.current_total, staged.original_total, staged.refunded_total);
-            DELETE FROM raw_shopify.order_lines AS gone
-            USING unnest(v_orders) AS staged
-            INNER JOIN raw_shopify.orders AS stored
-                ON stored.shop_id = p_shop_id
-                    AND stored.order_id = staged.order_id AND stored.order_id = ANY(v_known_ids)
-                    AND stored.updated_at = staged.updated_at
-            WHERE gone.shop_id = p_shop_id
-                AND gone.order_id = staged.order_id AND gone.order_id = ANY(v_known_ids)
-                AND NOT EXISTS (
-                    SELECT 1
-                    FROM unnest(v_lines) AS staged_line
-                    WHERE staged_line.line_id = gone.line_id
-                        AND staged_line.order_id = gone.order_id
-                );
-            DELETE FROM raw_shopify.refunds AS gone
-            USING unnest(v_orders) AS staged
-            INNER JOIN raw_shopify.orders AS stored
-                ON stored.shop_id = p_shop_id
-                    AND stored.order_id = staged.order_id AND stored.order_id = ANY(v_known_ids)
-                    AND stored.updated_at = staged.updated_at
-            WHERE gone.shop_id = p_shop_id
-                AND gone.order_id = staged.order_id AND gone.order_id = ANY(v_known_ids)
-                AND NOT EXISTS (
-                    SELECT 1
-                    FROM unnest(v_refunds) AS staged_refund
-                    WHERE staged_refund.refund_id = gone.refund_id
-                        AND staged_refund.order_id = gone.order_id
-                );
         END IF;
         INSERT INTO raw_shopify.order_lines AS stored_line (
             shop_id, line_id, order_id, title, variant_title, sku, product_id, quantity,
@@ -389,12 +385,8 @@ BEGIN
             staged_line.variant_title, staged_line.sku, staged_line.product_id, staged_line.quantity,
             staged_line.current_quantity, staged_line.unit_price, staged_line.currency
         FROM unnest(v_lines) AS staged_line
-        INNER JOIN unnest(v_orders) AS staged
-            ON staged_line.order_id = staged.order_id
-        INNER JOIN raw_shopify.orders AS stored
-            ON stored.shop_id = p_shop_id
-                AND stored.order_id = staged.order_id AND stored.order_id = ANY(v_order_ids)
-                AND stored.updated_at = staged.updated_at
+        INNER JOIN unnest(v_kept_ids) AS kept (order_id)
+            ON staged_line.order_id = kept.order_id
         ORDER BY staged_line.line_id
         ON CONFLICT (shop_id, line_id) DO UPDATE SET
             order_id = excluded.order_id,
@@ -423,12 +415,8 @@ BEGIN
                 p_shop_id, staged_refund.refund_id, staged_refund.order_id, staged_refund.processed_at,
                 staged_refund.amount, staged_refund.currency
             FROM unnest(v_refunds) AS staged_refund
-            INNER JOIN unnest(v_orders) AS staged
-                ON staged_refund.order_id = staged.order_id
-            INNER JOIN raw_shopify.orders AS stored
-                ON stored.shop_id = p_shop_id
-                    AND stored.order_id = staged.order_id AND stored.order_id = ANY(v_order_ids)
-                    AND stored.updated_at = staged.updated_at
+            INNER JOIN unnest(v_kept_ids) AS kept (order_id)
+                ON staged_refund.order_id = kept.order_id
             ORDER BY staged_refund.refund_id
             ON CONFLICT (shop_id, refund_id) DO UPDATE SET
                 order_id = excluded.order_id,
@@ -539,7 +527,6 @@ BEGIN
         );
     END IF;
 
-    v_named := p_named_ids || ARRAY(SELECT staged.customer_id FROM unnest(v_orders) AS staged);
     INSERT INTO raw_shopify.refresh_requests AS stored (
         shop_id, object_type, object_id, reason, requested_at, next_attempt_at
     )
@@ -550,9 +537,8 @@ BEGIN
         FROM unnest(v_asked) AS moved (customer_id)
         UNION ALL
         SELECT 'Customer', named.customer_id, 'consent unknown'
-        FROM unnest(v_named) AS named (customer_id)
-        WHERE named.customer_id IS NOT NULL
-            AND (
+        FROM unnest(v_touched) AS named (customer_id)
+        WHERE (
                 SELECT customer.consent_state
                 FROM raw_shopify.customers AS customer
                 WHERE customer.shop_id = p_shop_id
@@ -565,7 +551,33 @@ BEGIN
         SELECT wanted.object_type, wanted.object_id, wanted.reason
         FROM unnest(p_request_types, p_request_ids, p_request_reasons)
             AS wanted (object_type, object_id, reason)
+        UNION ALL
+        SELECT 'Product' AS object_type, named.product_id AS object_id, 'product unknown' AS reason
+        FROM unnest(CAST(p_product_ids AS bigint [])) AS named (product_id)
+        WHERE (
+                SELECT stored.product_id
+                FROM raw_shopify.products AS stored
+                WHERE stored.shop_id = p_shop_id
+                    AND stored.product_id = named.product_id
+            ) IS NULL
+            AND (
+                SELECT waiting.object_id
+                FROM raw_shopify.refresh_requests AS waiting
+                WHERE waiting.shop_id = p_shop_id
+                    AND waiting.object_type = 'Product'
+                    AND waiting.object_id = named.product_id
+            ) IS NULL
     ) AS asked
+    WHERE coalesce(
+            (
+                SELECT waiting.attempts
+                FROM raw_shopify.refresh_requests AS waiting
+                WHERE waiting.shop_id = p_shop_id
+                    AND waiting.object_type = asked.object_type
+                    AND waiting.object_id = asked.object_id
+            ),
+            -1
+        ) <> 0
     ORDER BY asked.object_type, asked.object_id, asked.reason
     ON CONFLICT (shop_id, object_type, object_id) DO UPDATE SET
         requested_at = greatest(
@@ -576,28 +588,6 @@ BEGIN
         next_attempt_at = excluded.next_attempt_at,
         error = NULL
     WHERE stored.attempts > 0;
-    IF p_product_ids <> '{}' THEN
-        INSERT INTO raw_shopify.refresh_requests (
-            shop_id, object_type, object_id, reason, requested_at, next_attempt_at
-        )
-        SELECT p_shop_id, 'Product', named.product_id, 'product unknown', v_at, clock_timestamp()
-        FROM (SELECT DISTINCT unnest(CAST(p_product_ids AS bigint [])) AS product_id) AS named
-        WHERE NOT EXISTS (
-            SELECT 1
-            FROM raw_shopify.products AS stored
-            WHERE stored.shop_id = p_shop_id
-                AND stored.product_id = named.product_id AND stored.product_id = ANY(p_product_ids)
-        )
-            AND (
-                SELECT asked.object_id
-                FROM raw_shopify.refresh_requests AS asked
-                WHERE asked.shop_id = p_shop_id
-                    AND asked.object_type = 'Product'
-                    AND asked.object_id = named.product_id
-            ) IS NULL
-        ORDER BY named.product_id
-        ON CONFLICT (shop_id, object_type, object_id) DO NOTHING;
-    END IF;
     is_done := true;
 END
 $function$

@@ -1,8 +1,8 @@
-"""Order statistics that are updated in place, and a queue of their own for who was touched.
+"""Statistics and open memberships that are updated in place, and a queue for who was touched.
 
-Two indexes changed with every order, so that each of its versions was written to every index; what
-they were for is written in decision 25. Making the third one anew holds off writers for as long as
-it takes to read the table (a million rows: half a second).
+Indexes changed with every order, so that each version of a row was written to all of them; what
+they were for is written in decision 25. Making the others anew holds off writers for as long as it
+takes to read the tables (a million rows: a second).
 
 Revision ID: 0005
 Revises: 0004
@@ -20,6 +20,7 @@ depends_on = None
 
 FUNCTIONS = Path(__file__).parents[1] / "functions"
 STATISTICS = "raw_shopify.customer_statistics"
+MEMBERSHIPS = "crm.segment_memberships"
 FIRST_ORDER = "ix_customer_statistics__first_order"
 
 # Oldest first, as they were taken until now.
@@ -85,6 +86,16 @@ def upgrade() -> None:
         " WHERE first_order_at IS NOT NULL"
     )
     op.execute(f"ALTER TABLE {STATISTICS} SET (fillfactor = 85)")
+    for name in ("entered", "customer"):
+        op.execute(f"DROP INDEX crm.ix_segment_memberships__{name}")
+    op.execute(
+        f"CREATE INDEX ix_segment_memberships__customer ON {MEMBERSHIPS} (shop_id, customer_id)"
+    )
+    op.execute(
+        f"CREATE INDEX ix_segment_memberships__exited ON {MEMBERSHIPS} (shop_id, exited_at)"
+        " WHERE exited_at IS NOT NULL"
+    )
+    op.execute(f"ALTER TABLE {MEMBERSHIPS} SET (fillfactor = 90)")
     _make_function("0005")
 
 
@@ -108,4 +119,15 @@ def downgrade() -> None:
         " WHERE touched_at IS NOT NULL"
     )
     op.drop_table("customer_touches", schema="raw_shopify")
+    op.execute(f"ALTER TABLE {MEMBERSHIPS} RESET (fillfactor)")
+    for name in ("exited", "customer"):
+        op.execute(f"DROP INDEX crm.ix_segment_memberships__{name}")
+    op.execute(
+        f"CREATE INDEX ix_segment_memberships__entered ON {MEMBERSHIPS}"
+        " (shop_id, segment, entered_at)"
+    )
+    op.execute(
+        f"CREATE INDEX ix_segment_memberships__customer ON {MEMBERSHIPS}"
+        " (shop_id, customer_id, entered_at)"
+    )
     _make_function("0004")

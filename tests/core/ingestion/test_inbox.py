@@ -245,7 +245,7 @@ def test_a_topic_without_use_is_kept_as_ignored(post: Post, rows: Rows, topic: s
         (b"\xff\xfe", "checkouts/create", "not JSON"),
         ({"id": 11}, "orders/create", "missing required field"),
         (order_body(11, 5, updated_at="never"), "orders/updated", "updated_at"),
-        (order_body(11, 5, created_at="0001-01-01T00:00:00+14:00"), "orders/paid", "out of range"),
+        (order_body(11, 5, created_at="0001-01-01T00:00:00+14:00"), "orders/paid", "the year 1"),
         (order_body(11, 5, processed_at="0900-01-01T00:00:00Z"), "orders/paid", "the year 900"),
         # In a time zone east of UTC this one was stored and could not be read back: the refreshes
         # of all shops stood still.

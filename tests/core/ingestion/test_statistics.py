@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,12 +20,13 @@ from core.clock import SystemClock
 from core.database import SessionFactory, make_session_factory, session_scope
 from core.ingestion import orders, statistics
 from core.ingestion.inbox import receive, retry_due
-from core.ingestion.rows import Row, line_row, order_row
+from core.ingestion.rows import Row, array_text, flag_text, moment_text, order_row
 from core.models import Shop
 from core.settings import Settings
 from core.shopify import gid
 from core.shopify.rest import read_order
 from core.shopify.shapes import Money, MoneyBag, Order, Reference
+from core.shopify.told import LineTold, OrderTold
 from tests.core.ingestion.conftest import Rows
 from tests.fixtures.shopify import encode, order_body, webhook_headers
 
@@ -341,9 +343,15 @@ def test_webhooks_at_once_repeated_and_out_of_order_end_as_one_ordered_pass(
 
 def _apply(factory: SessionFactory, shop: Shop, body: bytes) -> None:
     found = read_order(body)
-    lines = [line_row(line, found.order_id) for line in found.lines]
+    order, lines = _as_text(found.order), [_as_text(line) for line in found.lines]
     with session_scope(factory) as session:
-        orders.apply_few(session, shop.shop_id, [order_row(found.order)], lines, at=NOON)
+        orders.apply_few(session, shop.shop_id, [order], lines, at=NOON)
+
+
+def _as_text(told: OrderTold | LineTold) -> Row:
+    """As a row that was read by id is spelled."""
+    spelled = {list: array_text, datetime: moment_text, bool: flag_text, type(None): lambda _: None}
+    return tuple(spelled.get(type(value), str)(value) for value in msgspec.structs.astuple(told))
 
 
 def _forget_orders(factory: SessionFactory) -> None:
