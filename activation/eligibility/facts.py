@@ -55,9 +55,12 @@ class Subject:
     is_test: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Facts:
-    """What is known about one subject at one instant. Instants are business time."""
+    """What is known about one subject at one instant. Instants are business time.
+
+    Nobody changes them; frozen, each took as long to make as all else that is done for it.
+    """
 
     automation_is_active: bool
     entry_holds: bool
