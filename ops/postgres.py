@@ -48,7 +48,7 @@ _NOT_DURABLE: Final = {
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "shared_buffers": "64MB",
-    "scram_iterations": "1",  # its password guards made-up rows, and tests connect thousands of times
+    "scram_iterations": "1",  # connecting then takes 10 ms less, and tests connect often
 }
 
 

@@ -22,7 +22,11 @@ from core.settings import Settings
 from ops.postgres import throwaway_postgres
 from tests.fixtures.emptying import empty
 
-pytest_plugins = ["tests.fixtures.marts", "tests.fixtures.pooler"]
+pytest_plugins = [
+    "tests.fixtures.marts",
+    "tests.fixtures.pooler",
+    "tests.fixtures.scheduling",
+]
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
