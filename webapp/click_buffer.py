@@ -15,6 +15,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from activation.events import own
+from activation.events.engagements import Seen
 from core.database import SessionFactory
 
 PAUSE: Final = 0.2
@@ -31,7 +32,7 @@ class ClickBuffer:
 
     def __init__(self, factory: SessionFactory) -> None:
         self._factory = factory
-        self._waiting: deque[own.Seen] = deque(maxlen=MOST_WAITING)
+        self._waiting = deque[Seen](maxlen=MOST_WAITING)
         self._lock = threading.Lock()  # of the writing, so that a click is written once
         self._woken = threading.Event()
         self._closing = threading.Event()
