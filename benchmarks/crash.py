@@ -41,7 +41,7 @@ from ops.ports import pick_free
 from ops.progress import Progress
 
 ANY_MOMENT: Final = "any moment"
-LONGEST_LIFE: Final = 1.5  # seconds until a worker dies that has not come to its step
+LONGEST_LIFE: Final = 1.0  # seconds until a worker dies that has not come to its step
 START_SECONDS: Final = 20.0
 TICK: Final = 0.01
 SLOWER: Final = 0.9  # our pace, of what the stand-in takes
@@ -204,7 +204,7 @@ class _Killing:
         if not self._is_enough():
             step = next(self._course)
             life = self._random.uniform(0.05, LONGEST_LIFE)
-            dies_at = time.monotonic() + (life if step == ANY_MOMENT else 4 * LONGEST_LIFE)
+            dies_at = time.monotonic() + (life if step == ANY_MOMENT else 3 * LONGEST_LIFE)
         job = replace(
             self._job,
             step=None if step == ANY_MOMENT else step,

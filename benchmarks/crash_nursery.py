@@ -33,7 +33,8 @@ class Nursery:
         )
         self._born: queue.Queue[int] = queue.Queue()
         self._ended: queue.Queue[tuple[int, int]] = queue.Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._ear = threading.Thread(target=self._listen, daemon=True)
+        self._ear.start()
 
     def start(self, job: Job) -> int:
         """The new worker's pid."""
@@ -52,8 +53,11 @@ class Nursery:
     def close(self) -> None:
         """Only once every worker has ended."""
         assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.close()
         self._process.wait(timeout=10)
+        self._ear.join(timeout=10)
+        self._process.stdout.close()
 
     def _listen(self) -> None:
         assert self._process.stdout

@@ -6,6 +6,7 @@ The stand-in's own store says what it accepted; who unsubscribed when is what th
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -86,7 +87,7 @@ def _accepted(store: Path) -> tuple[Counter[int], dict[int, list[str]]]:
     """How often each message was accepted, and in which requests."""
     times: Counter[int] = Counter()
     keys: dict[int, list[str]] = {}
-    with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as db:
+    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
         for key, body in db.execute("SELECT idempotency_key, body FROM emails"):
             tags = {tag["name"]: tag["value"] for tag in orjson.loads(body)["tags"]}
             message_id = int(tags["send_id"])

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -167,7 +168,7 @@ class Trouble:
                 self.events += 1
 
     def _new_events(self) -> list[tuple[str, bytes]]:
-        with sqlite3.connect(f"file:{self._store}?mode=ro", uri=True, timeout=30) as db:
+        with closing(sqlite3.connect(f"file:{self._store}?mode=ro", uri=True, timeout=30)) as db:
             rows = db.execute(
                 "SELECT email, id, payload FROM email_events WHERE email > ? AND email % ? = 0",
                 [self._told, TOLD_SHARE],

@@ -98,5 +98,5 @@ def _floor(url: str, address: str, shop_id: int) -> float:
     task = Task(text_url, address, shop_id, NO_LIMIT)
     times = MESSAGES // BATCH // PROCESSES
     told = together(lambda pipe: (post, (task, pipe, body, times)), PROCESSES)
-    seconds = max(each["ended"] for each in told) - min(each["began"] for each in told)
+    seconds: float = max(each["ended"] for each in told) - min(each["began"] for each in told)
     return BATCH * times * PROCESSES / seconds

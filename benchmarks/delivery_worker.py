@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 from pydantic import SecretStr
@@ -101,7 +101,7 @@ def _when_told(pipe: Connection, work: Callable[[], int]) -> None:
     )
 
 
-def tally(address: str) -> dict[str, object]:
+def tally(address: str) -> dict[str, Any]:
     """What the stand-in has counted; it forgets it."""
-    said: dict[str, object] = httpx.get(address).json()
+    said: dict[str, Any] = httpx.get(address).json()
     return said

@@ -8,6 +8,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import orjson
@@ -43,7 +44,7 @@ def run() -> dict[str, object]:
         for _ in range(ROUNDS):
             rates.append(_per_second(lambda: _request(material, members), times))
             mails = [compose(material, each, each.email or "")[1] for each in members]
-            floors.append(_per_second(lambda mails=mails: _serialise(mails), times))
+            floors.append(_per_second(partial(_serialise, mails), times))
         size = len(_request(material, members))
     value, floor = statistics.median(rates), statistics.median(floors)
     return {

@@ -5,12 +5,15 @@ would make three of the nine requests a second that it may. Where little is due 
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 from sqlalchemy import text
 
 from activation.outbox.sending import send_due
 from activation.outbox.worker import Outbox, SendReport
 from core.database import session_scope
+
+SENDERS: Final = 4  # threads; three keep nine requests a second when each takes a third
 
 IS_MORE_THAN = text("""
 -- Returns whether more than :count messages of the shop are due. Changes nothing.

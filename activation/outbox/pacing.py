@@ -22,7 +22,9 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from activation.provider import Provider
 from core.database import SessionFactory, session_scope
+from core.settings import Settings
 
 NEAR: Final = timedelta(milliseconds=500)  # slots further off are left to single mails
 SINGLE_SHARE: Final = 2 / 9  # of the pace
@@ -175,6 +177,10 @@ class Pace:
     @property
     def single_interval(self) -> timedelta:
         return self.interval / SINGLE_SHARE
+
+
+def pace_of(settings: Settings, provider: Provider) -> Pace:
+    return Pace(provider.team, settings.send_requests_per_second)
 
 
 @dataclass(frozen=True)

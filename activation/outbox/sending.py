@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from activation.eligibility import Decision, Defer, Send, Skip, Stage
 from activation.outbox import pacing
-from activation.outbox.answers import complete, complete_all
+from activation.outbox.answers import complete, complete_all, retry_delay
 from activation.outbox.batches import (
     Held,
     OpenBatch,
@@ -32,7 +32,7 @@ from activation.outbox.members import Member, judge, lock_all_frozen
 from activation.outbox.outage import is_silent
 from activation.outbox.recovery import claim_expired, give_up
 from activation.outbox.worker import Delivered, Outbox, SendReport
-from activation.provider import Accepted
+from activation.provider import Accepted, ProviderAnswer, Unknown, Unreachable
 from core.database import session_scope
 from core.models.enums import AttemptOutcome
 
@@ -132,18 +132,21 @@ def _call_all(outbox: Outbox, shop_id: int, begun: Sequence[_Begun], delivered: 
             accepted.append((each.held, answer.message_ids))
             continue
         delivered.add(complete(outbox, each.held, answer))
-        _leave_uncalled(outbox, [later.held for later in begun[place + 1 :]])
+        _leave_uncalled(outbox, [later.held for later in begun[place + 1 :]], answer)
         break
     if accepted:
         delivered.add(complete_all(outbox, shop_id, accepted))
 
 
-def _leave_uncalled(outbox: Outbox, held: Sequence[Held]) -> None:
+def _leave_uncalled(outbox: Outbox, held: Sequence[Held], answer: ProviderAnswer) -> None:
+    """Where the provider is out of reach they wait with the one that found out."""
+    is_silent_now = isinstance(answer, Unknown | Unreachable)
     for each in held:
+        delay = retry_delay(each.attempt) if is_silent_now else timedelta()
         with session_scope(outbox.factory) as session:
             if lock_open(session, each) is not None:
                 finish_attempt(session, each, AttemptOutcome.RETRY, error="not called")
-                release(session, each, delay=timedelta())
+                release(session, each, delay=delay)
 
 
 def _begin_in_time(

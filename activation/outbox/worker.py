@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from activation.outbox.batches import BATCH_SIZE, LEASE, Held
 from activation.outbox.freeze import Frozen
-from activation.outbox.pacing import Pace
+from activation.outbox.pacing import Pace, pace_of
 from activation.provider import Provider
 from core.clock import Clock
 from core.database import SessionFactory
@@ -31,7 +31,7 @@ class Outbox:
 
     @property
     def pace(self) -> Pace:
-        return Pace(self.provider.team, self.settings.send_requests_per_second)
+        return pace_of(self.settings, self.provider)
 
 
 @dataclass

@@ -40,6 +40,8 @@ def upgrade() -> None:
     op.add_column(
         "message_batches", sa.Column("reconciled_at", sa.DateTime(timezone=True)), schema="crm"
     )
+    # Compressed already: Postgres need not try.
+    op.execute("ALTER TABLE crm.message_batches ALTER COLUMN body SET STORAGE EXTERNAL")
     _index("ix_message_batches__unknown", "message_batches", ["next_attempt_at"],
            "state = 'unknown' AND next_attempt_at IS NOT NULL")  # fmt: skip
     _drop("ix_messages__queue", "ix_messages__batch", "ix_messages__provider")
@@ -65,6 +67,7 @@ def downgrade() -> None:
     _index("ix_messages__queue", "messages", ["due_at"], "state = 'queued'")
     _index("ix_messages__batch", "messages", ["shop_id", "batch_id"])
     _index("ix_messages__provider", "messages", ["provider_message_id"])
+    op.execute("ALTER TABLE crm.message_batches ALTER COLUMN body SET STORAGE EXTENDED")
     op.drop_column("message_batches", "reconciled_at", schema="crm")
     op.add_column(
         "send_paces",

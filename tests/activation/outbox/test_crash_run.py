@@ -1,4 +1,4 @@
-"""`make crash` in short: real processes, real kills, counted at the stand-in, and its controls."""
+"""`make crash` in short, and two of its controls: processes, kills, counts at the stand-in."""
 
 import pytest
 from sqlalchemy import Engine
@@ -24,18 +24,10 @@ def test_killed_workers_neither_double_nor_lose_a_mail(engine: Engine, database_
 def test_the_run_sees_mails_that_are_sent_twice(engine: Engine, database_url: str) -> None:
     """The control: a new key for each retry, as most senders have it."""
     plan = Plan(
-        *(100, 4, 2, 10), seed=2, sabotage="new_key", steps=("answered",), longest_seconds=60
+        *(60, 2, 2, 10), seed=2, sabotage="new_key", steps=("answered",), longest_seconds=60
     )
     said = run(plan, database_url)
     assert said["duplicates"] >= 10, said
-    assert not holds(said)
-
-
-def test_the_run_sees_mails_that_are_lost(engine: Engine, database_url: str) -> None:
-    """The control: no answer is taken for an acceptance."""
-    plan = Plan(*(600, 0, 2, 10), seed=3, sabotage="forgets", faults=("503",), longest_seconds=60)
-    said = run(plan, database_url)
-    assert said["lost"] >= 10, said
     assert not holds(said)
 
 
@@ -43,7 +35,7 @@ def test_the_run_sees_mails_that_are_lost(engine: Engine, database_url: str) -> 
 def test_the_run_sees_mails_to_people_who_had_left(engine: Engine, database_url: str) -> None:
     """The control: nobody looks at eligibility again after the freeze."""
     plan = Plan(
-        *(100, 3, 2, 10),
+        *(80, 2, 2, 10),
         seed=4,
         sabotage="late_eligibility",
         steps=("frozen",),

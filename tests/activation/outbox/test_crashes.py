@@ -18,7 +18,10 @@ from core.paths import PROJECT_ROOT
 from tests.activation import fake_provider as fake
 from tests.activation.world import World
 
-STEPS = ("enrolled", "message_queued", "frozen", "attempt_committed", "answered", "completed")
+STEPS = (
+    *("enrolled", "message_queued", "freezing", "frozen", "beginning", "attempt_committed"),
+    *("calling", "answered", "completing", "completed"),
+)
 CHILD = Path(__file__).with_name("child.py")
 
 
@@ -49,7 +52,7 @@ def test_a_crash_at_any_step_neither_doubles_nor_loses_a_mail(
     customers = range(1, 6)
     world.buyers(customers)
     try:
-        world.run(checkpoint=crash_at(step, visit=visit), batch_size=3)
+        world.run(checkpoint=crash_at(step, visit=visit), batch_size=3, at_once=visit)
     except Crash:
         pass
     else:
@@ -57,7 +60,7 @@ def test_a_crash_at_any_step_neither_doubles_nor_loses_a_mail(
     for _ in range(4):
         world.end_leases()
         world.end_pauses()
-        world.run_cleanly(batch_size=3)
+        world.run_cleanly(batch_size=3, at_once=visit)
     world.assert_each_sent_once(customers)
 
 

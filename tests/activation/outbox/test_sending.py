@@ -1,5 +1,6 @@
 """What each answer of the provider means for the batch and its messages."""
 
+import threading
 import zlib
 from datetime import timedelta
 
@@ -9,6 +10,7 @@ from sqlalchemy import select
 from activation.provider import ProviderAnswer, Unreachable
 from activation.work import steps_due
 from core.database import session_scope
+from core.errors import TransientError
 from core.models import DeliveryAttempt, SendPace
 from core.models.enums import AttemptOutcome, BatchState, DeferReason, MessageState, SkipReason
 from tests.activation import fake_provider as fake
@@ -340,3 +342,61 @@ def test_the_paces_of_shops_are_their_own(world: World) -> None:
         world.shop_id: MessageState.QUEUED,
         other: MessageState.SENT,
     }
+
+
+@pytest.mark.requirement("AUTO-05")
+def test_after_an_answer_that_is_no_acceptance_the_rest_is_not_called(world: World) -> None:
+    """Three batches were begun together. What was not called was surely not accepted."""
+    world.provider.faults = [FakeProvider.take, fake.drop]
+    world.buyers(range(1, 10))
+    report = world.run_cleanly(batch_size=3, at_once=3)
+    assert (report.requests, report.mails_accepted) == (2, 3)
+    assert [(each.outcome, each.error) for each in attempts(world)] == [
+        (AttemptOutcome.ACCEPTED, None),
+        (AttemptOutcome.UNKNOWN, "502"),
+        (AttemptOutcome.RETRY, "not called"),
+    ]
+    world.set_customer(9, consent_state="UNSUBSCRIBED")
+    world.set_customer(6, consent_state="UNSUBSCRIBED")
+    retry(world)
+    # The sixth may have been accepted and is repeated; the ninth is in the batch not called.
+    assert sorted(world.provider.addresses()) == [f"c{n}@example.com" for n in range(1, 9)]
+    world.assert_no_mail_twice()
+
+
+@pytest.mark.requirement("AUTO-05")
+def test_batches_taken_together_are_judged_one_by_one(world: World) -> None:
+    world.buyers(range(1, 7))
+    changed = {"frozen": lambda: world.set_customer(2, consent_state="UNSUBSCRIBED")}
+    report = world.run_cleanly(
+        batch_size=2, at_once=3, checkpoint=lambda step: changed.pop(step, lambda: None)()
+    )
+    assert report.batches_dissolved == 1
+    assert sorted(world.provider.addresses()) == [f"c{n}@example.com" for n in (1, 3, 4, 5, 6)]
+
+
+@pytest.mark.requirement("AUTO-05", "AUTO-06")
+def test_several_threads_send_what_is_due_once(world: World) -> None:
+    """A call that takes as long as the provider takes does not hold up all others."""
+    together = threading.Barrier(3, timeout=20)
+    calls = iter(range(1000))
+
+    def wait_for_others() -> None:
+        if next(calls) < 3:
+            together.wait()  # breaks, unless three calls are made at once
+
+    world.provider.before_call = wait_for_others
+    world.buyers(range(1, 61))
+    world.run_cleanly(batch_size=5, senders=3)
+    world.assert_each_sent_once(range(1, 61))
+
+
+@pytest.mark.requirement("AUTO-05")
+def test_what_one_of_the_threads_raises_is_a_failure_of_the_stage(world: World) -> None:
+    def fail() -> None:
+        raise TransientError("the provider's client broke")
+
+    world.provider.before_call = fail
+    world.buyers(range(1, 21))
+    [failure] = world.run(batch_size=5, senders=3).failures
+    assert (failure.stage, failure.message) == ("send", "the provider's client broke")

@@ -12,6 +12,8 @@ import dagster as dg
 
 from activation.cycle import Cycle, run_due
 from activation.liveness import hold
+from activation.outbox.crew import SENDERS
+from activation.outbox.pacing import pace_of
 from activation.provider.choice import provider_of
 from core.models import Enrollment, Message, PrivacyRequest, WriteBack
 from orchestration.shared.columns import table_metadata
@@ -105,6 +107,8 @@ def _run(
                 client_of=runtime.client_of,
                 run_id=context.run_id,
                 stop=stop.is_set,
+                at_once=pace_of(runtime.settings, provider).batches_at_once,
+                senders=SENDERS,
             )
         )
     counts = report.counts()
