@@ -44,9 +44,9 @@ APPLY_CHANGES = text("""
 -- stay that ended is written beside it: no index hears of the former, which is on its page, and the
 -- latter is appended (decision 25). Who is gone has the open row closed; who is new gets one.
 -- Only those who differ are kept (`changed`): two materialized lists of everybody took half as long
--- again. What ended is taken from there, and only with a row that was still theirs and open (`moved`
--- finds it where it was seen). Two runs may come with their instants in the wrong order: a stay
--- then lasts no time, never less. Index uq_segment_memberships__one_open.
+-- again. What ended is taken from there, and only with a row that is still theirs and open: `moved`
+-- finds it where it was seen. Two runs may come with their instants in the wrong order: a stay then
+-- lasts no time, never less. Index uq_segment_memberships__one_open.
 WITH changed AS MATERIALIZED (
     SELECT
         coalesce(present.customer_id, known.customer_id) AS customer_id,

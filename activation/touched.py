@@ -135,7 +135,8 @@ def apply_touched(
     lock_shop(session, shop_id)
     if doubts_orders(session, shop_id):
         return TouchedReport()
-    touches = session.execute(CLAIM_TOUCHES, {"shop_id": shop_id, "limit": limit}).scalars().all()
+    claimed = session.execute(CLAIM_TOUCHES, {"shop_id": shop_id, "limit": limit})
+    touches: list[int] = [row.customer_id for row in claimed]
     if not touches:
         return TouchedReport()
     customer_ids = sorted(set(touches))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
@@ -350,7 +351,12 @@ def _apply(factory: SessionFactory, shop: Shop, body: bytes) -> None:
 
 def _as_text(told: OrderTold | LineTold) -> Row:
     """As a row that was read by id is spelled."""
-    spelled = {list: array_text, datetime: moment_text, bool: flag_text, type(None): lambda _: None}
+    spelled: dict[type, Callable[[Any], str | None]] = {
+        list: array_text,
+        datetime: moment_text,
+        bool: flag_text,
+        type(None): lambda _: None,
+    }
     return tuple(spelled.get(type(value), str)(value) for value in msgspec.structs.astuple(told))
 
 
