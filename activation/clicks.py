@@ -10,6 +10,7 @@ is frozen twice is the same twice.
 
 import base64
 import binascii
+import hashlib
 import hmac
 import re
 from dataclasses import dataclass
@@ -113,7 +114,8 @@ def _is_signed(secret: str, signed: str, signature: str) -> bool:
 
 
 def _signature(key: bytes, signed: str) -> str:
-    return _encode(hmac.digest(key, signed.encode(), "sha256")[:SIGNATURE_BYTES])
+    """BLAKE2b with a key, which is a MAC by itself and takes a third of HMAC's time."""
+    return _encode(hashlib.blake2b(signed.encode(), key=key, digest_size=SIGNATURE_BYTES).digest())
 
 
 def _encode(data: bytes) -> str:

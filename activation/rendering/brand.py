@@ -144,7 +144,7 @@ def clean_settings(settings: BrandSettings) -> BrandSettings:
         postal_address="\n".join(
             line
             for each in settings.postal_address.splitlines()
-            if (line := one_line(each, limit=MAX_ADDRESS))
+            if (line := one_line(each, limit=MAX_ADDRESS + 1))
         ),
         accent_color=settings.accent_color.strip().lower(),
         background_color=settings.background_color.strip().lower(),
@@ -162,9 +162,9 @@ def clean_settings(settings: BrandSettings) -> BrandSettings:
 
 def brand_of(shop: Shop) -> Brand:
     """Works on any row, also one that was never checked: what is wrong falls back."""
-    accent = _color_or(shop.accent_color, DEFAULT_ACCENT)
-    background = _color_or(shop.background_color, DEFAULT_BACKGROUND)
-    dark_accent = moved_until(accent, against=DARK_CARD, ratio=VISIBLE)
+    accent = _carrier(_color_or(shop.accent_color, DEFAULT_ACCENT))
+    background = _carrier(_color_or(shop.background_color, DEFAULT_BACKGROUND))
+    dark_accent = _carrier(moved_until(accent, against=DARK_CARD, ratio=VISIBLE))
     heading_font, text_font = FONTS[shop.mail_font or MailFont.MODERN]
     name = one_line(shop.name, limit=MAX_NAME)
     logo = https_url(shop.logo_url)
@@ -207,6 +207,11 @@ def https_url(value: str | None) -> str:
     """`value` if a mail may load or link it, else empty."""
     value = (value or "").strip()
     return value if len(value) <= MAX_URL and HTTPS.fullmatch(value) else ""
+
+
+def _carrier(color: str) -> str:
+    """The colour, moved a little where neither light nor dark text could be read on it."""
+    return moved_until(color, against=readable_on(color), ratio=READABLE)
 
 
 def _color_or(value: str | None, default: str) -> str:

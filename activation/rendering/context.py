@@ -1,6 +1,6 @@
 """What a template may say: plain dictionaries, built from typed facts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -62,7 +62,7 @@ class MailFacts:
 
 
 def context_of(facts: MailFacts, links: Sequence[str], *, shop_url: str) -> dict[str, Any]:
-    """Everything the HTML says besides brand and content; `links` as bake.links_of gives them."""
+    """Everything a mail says besides brand and content; `links` as bake.links_of gives them."""
     purchase = facts.purchase
     track = facts.track
     places = _places(purchase, shop_url)
@@ -82,21 +82,13 @@ def context_of(facts: MailFacts, links: Sequence[str], *, shop_url: str) -> dict
         "total": purchase.total,
         "discount": {"code": facts.discount_code},
         "links": [_tracked(places.get(link, link), shop_url, shop_link, track) for link in links],
+        "plain_links": [places.get(link, link) for link in links],
         "shop_link": shop_link,
         "unsubscribe_url": facts.unsubscribe_url,
         "preferences_url": facts.preferences_url,
         "trap_url": facts.trap_url,
         "confirm_url": facts.confirm_url,
     }
-
-
-def text_context_of(
-    context: Mapping[str, Any], facts: MailFacts, links: Sequence[str], shop_url: str
-) -> dict[str, Any]:
-    """The same for the text part, whose links are spelt out and so lead straight to their place."""
-    places = _places(facts.purchase, shop_url)
-    plain = [places.get(link, link) for link in links]
-    return {**context, "links": plain, "shop_link": shop_url}
 
 
 def _places(purchase: PurchaseFacts, shop_url: str) -> dict[str, str]:

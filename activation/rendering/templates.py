@@ -22,12 +22,20 @@ from jinja2 import StrictUndefined, Template
 from jinja2 import TemplateError as JinjaError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from activation.rendering.bake import Blank, bake, html_words, links_of, subject_of, text_words
+from activation.rendering.bake import (
+    Blank,
+    PlainItems,
+    bake,
+    html_words,
+    links_of,
+    subject_of,
+    text_words,
+)
 from activation.rendering.brand import Brand
 from activation.rendering.checks import MailError, check_mail
 from activation.rendering.compile import TemplateError, compile_mjml
 from activation.rendering.content import MailContent, parse_content, read_content
-from activation.rendering.context import MailFacts, context_of, text_context_of
+from activation.rendering.context import MailFacts, context_of
 from activation.rendering.language import FILTERS, LanguageError, check_language
 from activation.rendering.placeholders import ContentError
 from activation.rendering.text import html_text, one_line
@@ -41,6 +49,7 @@ BLANK_LINES: Final = re.compile(r"\n{3,}")
 
 def _environment(**options: Any) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, **options)
+    environment.code_generator_class = PlainItems
     # Of what is not allowed anyway (rendering/language.py) there is nothing to find either.
     environment.globals.clear()
     for name in set(environment.filters) - FILTERS:
@@ -101,14 +110,14 @@ def render_mail(
     ready = _ready(template, content, brand)
     context = context_of(facts, ready.links, shop_url=brand.url)
     try:
+        # One for both parts: making it takes as long as a third of the text.
+        shared = ready.html.new_context(context, shared=True)
         mail = RenderedMail(
             subject=_subject(ready.subject, context),
-            html=_filled(ready.html, context),
-            text=_tidy(
-                _filled(ready.text, text_context_of(context, facts, ready.links, brand.url))
-            ),
+            html="".join(ready.html.root_render_func(shared)),
+            text=_tidy("".join(ready.text.root_render_func(shared))),
         )
-    except (JinjaError, ArithmeticError, TypeError, ValueError) as error:
+    except (JinjaError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise MailError(f"The template cannot be filled in: {error}") from error
     check_mail(
         html=mail.html,
@@ -176,11 +185,6 @@ def _ready(template: MailTemplate, content: MailContent, brand: Brand) -> _Ready
         links=links_of(parsed),
         address_html=html_text(brand.postal_address),
     )
-
-
-def _filled(template: Template, context: dict[str, Any]) -> str:
-    """As `template.render`, without its copies of the context."""
-    return "".join(template.root_render_func(template.new_context(context, shared=True)))
 
 
 def _subject(parts: tuple[str | Blank, ...], context: dict[str, Any]) -> str:

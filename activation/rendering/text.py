@@ -10,7 +10,6 @@ SPACE: Final = re.compile(r"\s+")
 HIDDEN: Final = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 LOOKS_LIKE_LINK: Final = re.compile(r"https?:|www\.|://|@", re.IGNORECASE)
 ELLIPSIS: Final = "…"
-UNSAFE: Final = re.compile("[&<>\"']")
 SPECIALS: Final = re.compile(r'[()<>@,;:\\".\[\]]')
 
 
@@ -41,7 +40,7 @@ def html_text(value: object) -> str:
     mail takes to render.
     """
     text = value if type(value) is str else str(value)
-    return ascii_html(html.escape(text) if UNSAFE.search(text) else text)
+    return ascii_html(html.escape(text))
 
 
 def greeting_name(first_name: str | None) -> str:
