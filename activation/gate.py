@@ -61,7 +61,7 @@ def judge_data(
         return Finding(
             GateCheck.STATISTICS_DIFFER,
             f"The statistics of {mismatches:,} customers differ from their orders. "
-            "Nothing was changed; recompute the statistics and run again.",
+            "Nothing was changed.",
         )
     if accepted is None:
         return None

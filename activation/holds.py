@@ -6,6 +6,7 @@ run passes the gate, or when a person accepts what was found (acceptance.py).
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
@@ -29,6 +30,13 @@ WHERE memberships.shop_id = :shop_id AND memberships.exited_at IS NULL
 """)
 
 
+_REPAIR: Final = (
+    "`ecomcrm segments repair` computes the statistics anew from the orders and says what was "
+    "wrong; `ecomcrm rfm` then scores again. Each night does both by itself."
+)
+_LOOK: Final = "Check the data in Shopify, then sync again; or accept it, if it is right."
+
+
 @dataclass(frozen=True)
 class Hold:
     """`rfm_run_id` None: orders that came together are held, and no full run has been since.
@@ -48,6 +56,15 @@ class Hold:
         A swing of a full run is not: its orders came one by one, and none of them is missing.
         """
         return self.check is not GateCheck.SEGMENTS_SWING
+
+    @property
+    def advice(self) -> str:
+        return advice(self.check)
+
+
+def advice(check: GateCheck | None) -> str:
+    """What to do about a hold, in words for whoever runs the shop."""
+    return _REPAIR if check is GateCheck.STATISTICS_DIFFER else _LOOK
 
 
 def lock_shop(session: Session, shop_id: int) -> None:

@@ -1,4 +1,6 @@
-"""The subcommands about segments: what the data gate holds, accepting it, sizes at a date."""
+"""The subcommands about segments: what the data gate holds, accepting it or putting it right, sizes
+at a date.
+"""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -8,6 +10,7 @@ import typer
 from activation.acceptance import accept_held
 from activation.history import sizes_as_of
 from activation.holds import Hold, read_hold
+from activation.repair import repair_statistics
 from core.clock import SystemClock
 from core.database import SessionFactory, session_scope
 from core.errors import PermanentError
@@ -19,7 +22,7 @@ from ops.progress import Progress
 from ops.shopify_cli import AsJson, Shop, environ, print_json
 
 segments_app = typer.Typer(
-    help="Segments: what is held, and sizes at any date.", no_args_is_help=True
+    help="Segments: what is held, what to do about it, and sizes at any date.", no_args_is_help=True
 )
 
 
@@ -32,7 +35,9 @@ def segments_held(*, shop: Shop = None, as_json: AsJson = False) -> None:
         print_json({"held": report})
         return
     for each in report:
-        print(f"{each['shop']}  since {each['held_at']}\n    {each['reason']}")
+        print(
+            f"{each['shop']}  since {each['held_at']}\n    {each['reason']}\n    {each['advice']}"
+        )
     if not report:
         print("Nothing is held.")
 
@@ -54,6 +59,23 @@ def segments_accept(
         f"{report['shop']}: accepted; {report['entered']} customers entered a segment, "
         f"{report['exited']} left one"
     )
+
+
+@segments_app.command("repair")
+def segments_repair(
+    *,
+    reason: Annotated[str, typer.Option(help="Why; kept with what was changed.")] = "",
+    shop: Shop = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compute every customer's order statistics anew from the orders, and say what was wrong."""
+    with shops.database(world_of(environ()).settings) as factory:
+        report = repair(factory, shop, reason=reason)
+    if as_json:
+        print_json({"repaired": report})
+        return
+    for each in report:
+        Progress().say(repair_text(each))
 
 
 @segments_app.command("sizes")
@@ -84,6 +106,7 @@ def held_shops(factory: SessionFactory, shop: str | None) -> list[dict[str, Any]
             "held_at": hold.held_at.isoformat(),
             "check": hold.check.value if hold.check else None,
             "reason": hold.reason,
+            "advice": hold.advice,
             "rfm_run_id": hold.rfm_run_id,
         }
         for domain, _, hold in _holds(factory, shop)
@@ -108,6 +131,44 @@ def accept(factory: SessionFactory, shop: str | None, *, reason: str) -> dict[st
         "entered": done.entered,
         "exited": done.exited,
     }
+
+
+def repair(factory: SessionFactory, shop: str | None, *, reason: str) -> list[dict[str, Any]]:
+    """Shop by shop: one that fails leaves those before it repaired."""
+    report = []
+    for domain, shop_id in shops.connected_shops(factory, shop).items():
+        with session_scope(factory) as session:
+            now = business_clock(session.get_one(ShopRow, shop_id), SystemClock()).now()
+        done = repair_statistics(factory, shop_id=shop_id, now=now, reason=reason)
+        with session_scope(factory) as session:
+            is_held = read_hold(session, shop_id) is not None
+        report.append(
+            {
+                "shop": domain,
+                "customers": done.customers,
+                "orders_before": done.before.orders,
+                "orders_after": done.after.orders,
+                "spent_before": str(done.before.spent),
+                "spent_after": str(done.after.spent),
+                "is_held": is_held,
+            }
+        )
+    return report
+
+
+def repair_text(done: dict[str, Any]) -> str:
+    if not done["customers"]:
+        return f"{done['shop']}: the statistics of all customers equal their orders"
+    said = (
+        f"{done['shop']}: the statistics of {done['customers']:,} customers were wrong and are "
+        f"right now; all orders {done['orders_before']:,} -> {done['orders_after']:,}, all spent "
+        f"{done['spent_before']} -> {done['spent_after']}"
+    )
+    return (
+        f"{said}; run `ecomcrm rfm`: a full run that passes ends the hold"
+        if done["is_held"]
+        else said
+    )
 
 
 def sizes(factory: SessionFactory, shop: str | None, at: datetime) -> dict[str, dict[str, int]]:

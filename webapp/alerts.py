@@ -5,6 +5,7 @@ to do. Worst first.
 from dataclasses import dataclass
 from typing import Final
 
+from activation.holds import advice
 from core.models import Shop
 from core.scopes import NEEDED, missing_scopes
 from webapp import words
@@ -78,8 +79,8 @@ def _held(shop: Shop) -> Alert | None:
     return Alert(
         level="warning",
         title="Segments are held back",
-        text=f"{reason} Nobody changes segment and no mail leaves because of it. Check the data in "
-        "Shopify, then sync again; or accept it, if it is right.",
+        text=f"{reason} Nobody changes segment and no mail leaves because of it. "
+        f"{advice(shop.segments_held_check)}",
         url=f"/held?shop={shop.shop_id}",
         action="Look at it and decide",
     )

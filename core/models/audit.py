@@ -1,4 +1,4 @@
-"""What people decided against the machine's advice."""
+"""What people decided against the machine's advice, and what they had it do."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from core.models.enums import AuditAction
 
 
 class AuditEntry(Base):
-    """One row per decision of a person: who, when, about what, and why in their own words.
+    """One row per act of a person: who, when, about what, and why in their own words.
 
     Rows are added and never change. `user_id` NULL: whoever may use the command line.
     """

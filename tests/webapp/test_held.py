@@ -70,6 +70,16 @@ def test_the_overview_leads_to_what_is_held_and_accepting_it_ends_it(
     assert "held back" not in held.get("/", headers=HTML).text
 
 
+def test_whoever_is_held_for_wrong_statistics_reads_what_puts_them_right(
+    held: TestClient, shop: Shop, session_factory: SessionFactory
+) -> None:
+    """It said "recompute the statistics" and named nothing that does."""
+    with session_scope(session_factory) as session:
+        session.get_one(Shop, shop.shop_id).segments_held_check = GateCheck.STATISTICS_DIFFER
+    for page in (f"/held?shop={shop.shop_id}", "/"):
+        assert "ecomcrm segments repair" in held.get(page, headers=HTML).text
+
+
 @pytest.mark.parametrize(
     ("changes", "status"),
     [

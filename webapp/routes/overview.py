@@ -72,6 +72,7 @@ def show_held(
                 shop_id=current.shop_id,
                 shop_name=current.name,
                 reason=held.reason if held else None,
+                advice=held.advice if held else "",
                 since=View.at(session, current, services.clock).moment(held.held_at)
                 if held
                 else None,
