@@ -4,9 +4,12 @@ What two packages need of dbt; nobody imports dbt itself, which costs seconds.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +20,7 @@ from core.paths import DBT_PROJECT
 
 EXECUTABLE: Final = Path(sys.executable).with_name("dbt")
 _PAGE: Final = "static_index.html"  # as `dbt docs generate --static` names it
+_PARSE: Final = "partial_parse.msgpack"  # as dbt names what it has read of the project
 
 
 def dbt_environment(database_url: str) -> dict[str, str]:
@@ -29,6 +33,23 @@ def dbt_environment(database_url: str) -> dict[str, str]:
         "ECOMCRM_DBT_PASSWORD": url.password or "",
         "ECOMCRM_DBT_DATABASE": url.database or "",
     }
+
+
+@contextmanager
+def kept_parse(home: Path, name: str, target: Path) -> Iterator[None]:
+    """Let the dbt that runs meanwhile, with `target` as its folder, begin with what the last one of
+    this name had read of the project: 5 s less. dbt itself sees what has changed since.
+
+    One name for one set of variables, or each would find the other's and read all anew.
+    """
+    kept = home / "dbt" / f"{name}.msgpack"
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if kept.exists():
+        shutil.copyfile(kept, target / _PARSE)
+    yield
+    if (target / _PARSE).exists():
+        # Whole or not at all: a second run may be reading it.
+        (target / _PARSE).replace(kept)
 
 
 def docs_file(home: Path) -> Path:
@@ -44,7 +65,10 @@ def generate_docs(database_url: str, home: Path) -> Path:
     """
     page = docs_file(home)
     page.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=page.parent, prefix="docs-") as scratch:
+    with (
+        tempfile.TemporaryDirectory(dir=page.parent, prefix="docs-") as scratch,
+        kept_parse(home, "docs", Path(scratch)),
+    ):
         result = subprocess.run(  # noqa: S603 - dbt of this environment, arguments of ours
             [
                 *(str(EXECUTABLE), "--no-use-colors", "docs", "generate", "--static"),

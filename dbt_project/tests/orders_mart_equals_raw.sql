@@ -15,7 +15,7 @@ with raw_days as (
             ), 0
         ) as net_revenue
     from {{ source('raw_shopify', 'orders') }} as orders
-    inner join {{ source('crm', 'shops') }} as shops
+    inner join {{ ref('stg_crm__shops') }} as shops
         on orders.shop_id = shops.shop_id
     group by
         orders.shop_id,

@@ -35,6 +35,8 @@ PRIVACY_REQUESTS: Final = dg.AssetKey(["crm", "privacy_requests"])
 
 # On a run that a person asked for: which sync request, as `shop_id/sync_request_id`.
 REQUEST_TAG: Final = "ecomcrm/sync_request"
+# On a build of reports: which decisions on segments it tells of.
+DECISIONS_TAG: Final = "ecomcrm/decisions"
 
 SHOPS_PARTITIONS: Final = "shops"
 SYNC_JOB: Final = "sync_shop"

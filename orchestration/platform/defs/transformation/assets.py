@@ -4,21 +4,16 @@ What a score rests on is built before memberships change, reports after it: they
 and nobody waits for them.
 """
 
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator, DbtCliResource, dbt_assets
+from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 
-from core.dbt import EXECUTABLE, dbt_environment, generate_docs
-from core.paths import DBT_PROJECT
-from orchestration.shared.names import DATA_DOCS, DATA_HEALTH, OWNERS, TRANSFORMATION
+from core.dbt import generate_docs
+from orchestration.platform.defs.transformation.building import MANIFEST, build, tell_failures
+from orchestration.shared.names import DATA_DOCS, OWNERS, TRANSFORMATION
 from orchestration.shared.runtime import Runtime
-
-# Written by `dbt parse` at set-up, never here: loading definitions must not start processes.
-MANIFEST = DBT_PROJECT / "target" / "manifest.json"
 
 # The marts that activation reads, with everything they are made of.
 SCORES = "+customers +customer_rfm +customer_segments"
@@ -34,24 +29,45 @@ class Translator(DagsterDbtTranslator):
         return OWNERS
 
 
+class TellingTranslator(Translator):
+    """A failed test is a failed check, and as grave; it stops nothing."""
+
+    def get_asset_check_spec(
+        self,
+        asset_spec: dg.AssetSpec,
+        manifest: Mapping[str, Any],
+        unique_id: str,
+        project: DbtProject | None,
+    ) -> dg.AssetCheckSpec | None:
+        spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
+        return spec and spec._replace(blocking=False)
+
+
 @dbt_assets(
     manifest=MANIFEST, select=SCORES, dagster_dbt_translator=Translator(), name="dbt_models"
 )
 def dbt_models(context: dg.AssetExecutionContext, runtime: Runtime) -> Iterator[Any]:
     # The boundaries of this run; without the id none are computed.
-    yield from build(context, runtime, rfm_run_id=context.run_id)
+    yield from build(context, runtime, ECOMCRM_DBT_RFM_RUN_ID=context.run.run_id)
 
 
 @dbt_assets(
-    manifest=MANIFEST, exclude=SCORES, dagster_dbt_translator=Translator(), name="dbt_reports"
+    manifest=MANIFEST,
+    exclude=SCORES,
+    dagster_dbt_translator=TellingTranslator(),
+    name="dbt_reports",
 )
 def dbt_reports(context: dg.AssetExecutionContext, runtime: Runtime) -> Iterator[Any]:
-    yield from build(context, runtime)
+    # A report is there because something may be wrong: a test that fails must not keep dbt from
+    # building the very table that says what.
+    yield from tell_failures(context, build(context, runtime, ECOMCRM_DBT_SEVERITY="warn"))
 
 
+# After the reports, of which it tells, but not downstream of them: it is also there when one could
+# not be built, and says more the next time.
 @dg.asset(
     key=DATA_DOCS,
-    deps=[DATA_HEALTH],
+    op_tags={"dagster/priority": "-1"},
     group_name=TRANSFORMATION,
     kinds={"dbt"},
     owners=OWNERS,
@@ -63,36 +79,3 @@ def data_docs(
     settings = runtime.settings
     page = generate_docs(settings.database_url.get_secret_value(), settings.home)
     return dg.MaterializeResult(metadata={"bytes": page.stat().st_size})
-
-
-def build(context: dg.AssetExecutionContext, runtime: Runtime, **variables: str) -> Iterator[Any]:
-    """`dbt build` of the assets in `context`, with its tests but not its unit tests."""
-    settings = runtime.settings
-    # dbt's profile is read by this process (the adapter that Dagster makes) and by the dbt process
-    # it starts; both look at the environment only. This process runs nothing but this run.
-    # A test of two models runs where both are there: `eager`, dbt's default, would test reports
-    # before they are built.
-    database_url = settings.database_url.get_secret_value()
-    os.environ.update(dbt_environment(database_url) | {"DBT_INDIRECT_SELECTION": "buildable"})
-    dbt = DbtCliResource(
-        project_dir=os.fspath(DBT_PROJECT),
-        profiles_dir=os.fspath(DBT_PROJECT),
-        dbt_executable=os.fspath(EXECUTABLE),
-    )
-    target = settings.home / "dbt" / context.run_id
-    # Unit tests prove the SQL on made-up rows, which `make test` does; nightly they only cost time.
-    variables |= {"as_of": runtime.clock.now().isoformat()}
-    try:
-        yield from dbt.cli(
-            ["build", "--exclude-resource-type", "unit_test", "--vars", _as_yaml(variables)],
-            context=context,
-            target_path=target,
-        ).stream()
-    finally:
-        # Artifacts of a run are in Dagster's events; a folder a run would fill the disk.
-        shutil.rmtree(target, ignore_errors=True)
-
-
-def _as_yaml(variables: Mapping[str, str]) -> str:
-    pairs = ", ".join(f"{name}: '{value}'" for name, value in variables.items())
-    return "{" + pairs + "}"
