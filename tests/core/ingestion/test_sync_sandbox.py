@@ -16,6 +16,7 @@ from core.ingestion.reconcile import run_reconcile
 from core.ingestion.refresh import refresh_due, request
 from core.ingestion.sync import SyncReport, run_sync
 from core.models.enums import ObjectType, SyncKind
+from core.shopify import client
 from tests.core.ingestion.conftest import Rows
 from tests.core.ingestion.test_sandbox_flow import World, sandbox, world  # noqa: F401 - fixtures
 from tests.fixtures.shopify import (
@@ -63,8 +64,16 @@ TROUBLE: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.fixture
-def shop_world(world: World, tmp_path: Path) -> Iterator[World]:  # noqa: F811 - the fixture
-    """The sandbox with a shop of all four types; its knobs are turned back afterwards."""
+def shop_world(
+    world: World,  # noqa: F811 - the fixture
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[World]:
+    """The sandbox with a shop of all four types; its knobs are turned back afterwards.
+
+    How long the client waits before it asks again is its own tests' matter; here it hardly does.
+    """
+    monkeypatch.setattr(client._Retries, "_seconds", lambda *_: 0.05)
     folder = tmp_path / "shop"
     folder.mkdir()
     about = {"name": "Tea & Tools", "domain": DOMAIN, "currency": "EUR"}
