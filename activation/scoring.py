@@ -184,14 +184,15 @@ def read_figures(session: Session, shop_id: int) -> Figures:
     return Figures(customers=row.customers, buyers=row.buyers, orders=row.orders)
 
 
-def last_accepted(session: Session, shop_id: int) -> Figures | None:
-    """The figures that new ones are compared with."""
-    run = session.scalars(
-        select(RfmRun)
-        .where(RfmRun.shop_id == shop_id, RfmRun.state == GateState.ACCEPTED)
-        .order_by(RfmRun.decided_at.desc(), RfmRun.rfm_run_id.desc())
-        .limit(1)
-    ).one_or_none()
+def last_accepted(
+    session: Session, shop_id: int, *, before: RfmRun | None = None
+) -> Figures | None:
+    """The figures that new ones are compared with; `before`: those that this run was."""
+    statement = select(RfmRun).where(RfmRun.shop_id == shop_id, RfmRun.state == GateState.ACCEPTED)
+    if before is not None:
+        statement = statement.where(RfmRun.rfm_run_id != before.rfm_run_id)
+    newest = statement.order_by(RfmRun.decided_at.desc(), RfmRun.rfm_run_id.desc())
+    run = session.scalars(newest.limit(1)).one_or_none()
     if run is None:
         return None
     return Figures(run.customer_count, run.buyer_count, run.order_count)

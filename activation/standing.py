@@ -3,16 +3,18 @@ is wrong with them. For whoever operates it; nothing here says anything about a 
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from activation.gate import Figures, fell
 from activation.scoring import last_accepted, read_figures
-from core.models.enums import Segment
+from core.ingestion.statistics import mismatches
+from core.models import RfmRun
+from core.models.enums import GateCheck, Segment
 
 READ_SEGMENTS = text("""
 -- Returns a row per segment that has or had somebody: members now, who entered and left it at :at.
@@ -42,8 +44,9 @@ SELECT max(decided_at) AS decided_at FROM crm.rfm_runs WHERE shop_id = :shop_id
 
 COUNT_BROKEN_KEYS = text("""
 -- Returns what is wrong with the rows that decide on segments; all zero is right. Changes nothing.
--- Reads the view and the open memberships of the shop once. Primary keys of our own tables are kept
--- by the database; the view joins a seed that an analyst may change, and nothing keeps that.
+-- Reads the view and the open memberships of the shop once, and no orders but those found: whoever
+-- ordered has a row of statistics. Primary keys of our own tables are kept by the database; the
+-- view joins a seed that an analyst may change, and nothing keeps that.
 WITH present AS MATERIALIZED (
     SELECT customer_id, segment
     FROM marts.customer_segments
@@ -61,14 +64,17 @@ SELECT
     (SELECT count(*) - count(DISTINCT customer_id) FROM present) AS more_than_once,
     (
         SELECT count(*)
-        FROM raw_shopify.orders
+        FROM raw_shopify.customer_statistics AS statistics
         LEFT JOIN raw_shopify.customers
             ON
-                orders.shop_id = customers.shop_id
-                AND orders.customer_id = customers.customer_id
+                statistics.shop_id = customers.shop_id
+                AND statistics.customer_id = customers.customer_id
+        INNER JOIN raw_shopify.orders
+            ON
+                statistics.shop_id = orders.shop_id
+                AND statistics.customer_id = orders.customer_id
         WHERE
-            orders.shop_id = :shop_id
-            AND orders.customer_id IS NOT NULL
+            statistics.shop_id = :shop_id
             AND customers.customer_id IS NULL
     ) AS orders_of_unknown_customers,
     (
@@ -89,6 +95,8 @@ FROM raw_shopify.orders
 INNER JOIN crm.shops ON orders.shop_id = shops.shop_id
 WHERE orders.shop_id = :shop_id AND orders.is_counted
 """)
+
+_JUST: Final = timedelta(hours=1)
 
 MAX_FOREIGN: Final = 0.02  # a shop that sells abroad has a few; many mean that sums leave out a lot
 
@@ -178,5 +186,30 @@ def count_currencies(session: Session, shop_id: int) -> Currencies:
     return Currencies(row.orders, row.in_another)
 
 
-def read_falls(session: Session, shop_id: int) -> Falls:
-    return Falls(read_figures(session, shop_id), last_accepted(session, shop_id))
+def just_judged(session: Session, shop_id: int, *, now: datetime) -> RfmRun | None:
+    """The full run on which the gate has decided within the hour; none: look for yourself.
+
+    The gate counts all orders of the shop; a check in the same night need not do it again.
+    """
+    return session.scalars(
+        select(RfmRun)
+        .where(RfmRun.shop_id == shop_id, RfmRun.decided_by.is_(None))
+        .where(RfmRun.decided_at.between(now - _JUST, now))
+        .order_by(RfmRun.decided_at.desc(), RfmRun.rfm_run_id.desc())
+        .limit(1)
+    ).one_or_none()
+
+
+def count_wrong_statistics(session: Session, shop_id: int, *, judged: RfmRun | None) -> int:
+    """Customers whose statistics differ from their orders; none where the gate just said so."""
+    if judged is not None and judged.held_check is not GateCheck.STATISTICS_DIFFER:
+        return 0
+    return mismatches(session, shop_id)
+
+
+def read_falls(session: Session, shop_id: int, *, judged: RfmRun | None) -> Falls:
+    """By the figures that the gate has just counted, against those it compared them with."""
+    if judged is None:
+        return Falls(read_figures(session, shop_id), last_accepted(session, shop_id))
+    now = Figures(judged.customer_count, judged.buyer_count, judged.order_count)
+    return Falls(now, last_accepted(session, shop_id, before=judged))

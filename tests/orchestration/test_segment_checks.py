@@ -12,6 +12,7 @@ from core.clock import MovableClock
 from core.database import SessionFactory
 from core.models.enums import GateCheck
 from core.settings import Settings
+from orchestration.platform.defs.ingestion.checks import statistics_equal_orders
 from orchestration.platform.defs.segmentation import assets, checks
 from orchestration.shared.runtime import Runtime
 from tests.activation.fake_provider import FakeProvider
@@ -161,11 +162,32 @@ def test_each_check_passes_on_a_sound_shop_and_fails_on_a_broken_one(
     score(world, marts, "r1")
     sound = check(runtime=Soon())
     assert sound.passed, sound.metadata
+    world.clock.advance(timedelta(hours=1, minutes=1))  # within the hour the gate's figures serve
     break_it(world)
     broken = check(runtime=Soon())
     assert not broken.passed
     found = {name: each.value for name, each in broken.metadata.items()}
     assert {name: found[name] for name in shown} == shown
+
+
+def test_after_the_gate_its_figures_serve_and_a_fall_it_found_is_one(
+    world: World, marts: Marts
+) -> None:
+    """The gate and two checks each read all five million orders, in one night."""
+    asked = (checks.rows_did_not_fall, statistics_equal_orders)
+    score(world, marts, "r1")
+    world.execute(
+        "UPDATE raw_shopify.customer_statistics SET order_count = 9 WHERE customer_id = 3"
+    )
+    assert all(check(runtime=Soon()).passed for check in asked)  # what the gate has seen was right
+    world.clock.advance(timedelta(days=1))
+    score(world, marts, "r2")
+    wrong = statistics_equal_orders(runtime=Soon())
+    assert (wrong.passed, wrong.metadata["customers_with_wrong_statistics"].value) == (False, 1)
+    lose_orders(world)
+    world.clock.advance(timedelta(days=1))
+    score(world, marts, "r3")
+    assert not checks.rows_did_not_fall(runtime=Soon()).passed
 
 
 def test_checks_pass_on_a_shop_that_nobody_has_scored_and_without_marts(world: World) -> None:
@@ -184,8 +206,9 @@ def test_the_checks_are_part_of_the_nightly_run_and_of_the_day() -> None:
     repository = defs().get_repository_def()
     ours = {each.check_key for each in vars(checks).values() if hasattr(each, "check_key")}
     assert len(ours) == len(BREAKS)
+    of_the_day = {checks.orders_are_in_the_shops_currency.check_key}
     nightly = repository.get_job("score_customers").asset_layer
     by_day = repository.get_job("check_segments").asset_layer
-    assert ours <= set(nightly.asset_graph.asset_check_keys)
+    assert ours - set(nightly.asset_graph.asset_check_keys) == of_the_day
     assert ours - set(by_day.asset_graph.asset_check_keys) == {checks.keys_are_whole.check_key}
     assert set(by_day.asset_graph.materializable_asset_keys) == set()

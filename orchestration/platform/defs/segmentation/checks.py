@@ -14,13 +14,15 @@ from sqlalchemy.orm import Session
 from activation import gate
 from activation.holds import read_hold, read_swing
 from activation.standing import (
+    Falls,
     count_broken_keys,
     count_currencies,
+    just_judged,
     last_decided_at,
     read_falls,
 )
 from core.database import session_scope
-from core.models import Shop
+from core.models import RfmRun, Shop
 from core.shops import business_clock, installed_shops
 from orchestration.shared.names import RAW_ORDERS, SEGMENT_MEMBERSHIPS
 from orchestration.shared.runtime import Runtime
@@ -42,13 +44,22 @@ def _of_each(
         }
 
 
+def _judged(runtime: Runtime, session: Session, shop: Shop) -> RfmRun | None:
+    return just_judged(session, shop.shop_id, now=business_clock(shop, runtime.clock).now())
+
+
+# After the gate, whose figures it then has.
 @dg.asset_check(
     asset=RAW_ORDERS,
+    additional_deps=[SEGMENT_MEMBERSHIPS],
     description="Neither orders that count nor customers fell by more than 2 % since the last "
     "accepted full run.",
 )
 def rows_did_not_fall(runtime: Runtime) -> dg.AssetCheckResult:
-    falls = _of_each(runtime, lambda session, shop: read_falls(session, shop.shop_id))
+    def look(session: Session, shop: Shop) -> Falls:
+        return read_falls(session, shop.shop_id, judged=_judged(runtime, session, shop))
+
+    falls = _of_each(runtime, look)
     return dg.AssetCheckResult(
         passed=not any(each.fell for each in falls.values()),
         severity=dg.AssetCheckSeverity.ERROR,
