@@ -127,7 +127,7 @@ WITH asked AS (
 UPDATE crm.messages
 SET
     failure = btrim(
-        replace(coalesce(messages.failure, ''), CAST(:words AS text), '')
+        replace(coalesce(messages.failure, ''), ' ' || CAST(:words AS text), '')
         || ' ' || CAST(:words AS text)
     )
 FROM asked

@@ -16,7 +16,8 @@ from tests.activation.world import World
 @pytest.fixture
 def by_relay(settings: Settings) -> Settings:
     """Through a relay, which keeps no list and is not connected to for that answer."""
-    return settings.model_copy(update={"smtp_url": SecretStr("smtp://127.0.0.1:9")})
+    relay = SecretStr("smtp://127.0.0.1:9")
+    return settings.model_copy(update={"mail_provider": "smtp", "smtp_url": relay})
 
 
 @pytest.mark.requirement("AUTO-05")
