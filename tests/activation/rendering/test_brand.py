@@ -42,7 +42,7 @@ def test_dark_colours_carry_light_text(color: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("color", "used"), [("#ABCDEF", "#ABCDEF"), ("red", "#2f5d50"), ('#000" x="', "#2f5d50")]
+    ("color", "used"), [("#ABCDEF", "#abcdef"), ("red", "#2f5d50"), ('#000" x="', "#2f5d50")]
 )
 def test_a_colour_that_is_none_does_not_reach_the_mail(color: str, used: str) -> None:
     assert brand(accent_color=color).accent == used
