@@ -1,6 +1,7 @@
 """Real Postgres for every test that has SQL: one cluster a run, one database a worker, migrated by
 Alembic; each test works in a database that is emptied before it."""
 
+import gc
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -28,7 +29,18 @@ pytest_plugins = [
     "tests.fixtures.scheduling",
 ]
 
+# What collecting imports is there to stay: to look through it for garbage again and again took a
+# fifth of the time.
+gc.disable()
+
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
