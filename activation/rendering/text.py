@@ -1,6 +1,5 @@
 """Making text from elsewhere fit for a header or a greeting."""
 
-import html
 import re
 import unicodedata
 from typing import Final
@@ -40,7 +39,10 @@ def html_text(value: object) -> str:
     mail takes to render.
     """
     text = value if type(value) is str else str(value)
-    return ascii_html(html.escape(text))
+    # As html.escape, without two calls more for each of the dozens of values of a mail.
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = text.replace('"', "&quot;").replace("'", "&#x27;")
+    return text if text.isascii() else ascii_html(text)
 
 
 def greeting_name(first_name: str | None) -> str:
