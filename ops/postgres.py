@@ -48,6 +48,7 @@ _NOT_DURABLE: Final = {
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "shared_buffers": "64MB",
+    "max_wal_size": "256MB",  # its folder may be memory
     "scram_iterations": "1",  # connecting then takes 10 ms less, and tests connect often
 }
 
@@ -217,7 +218,8 @@ def throwaway_postgres(folder: Path | None = None) -> Iterator[str]:
 
 
 def _copy_once(source: Path, target: Path) -> None:
-    """Copy the binaries unless these very ones are there; never leaves half a copy.
+    """Copy the binaries, or link them where that can be, unless these very ones are there; never
+    leaves half a copy.
 
     The programs find their libraries by a path relative to themselves, so the package's layout
     is kept: `<package>/pginstall18` beside `<package>.libs`.
@@ -230,13 +232,21 @@ def _copy_once(source: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     package = source.parent
     unused = shutil.ignore_patterns("*.a", "include", "pkgconfig")
-    shutil.copytree(source, target / package.name / source.name, symlinks=True, ignore=unused)
+    programs = target / package.name / source.name
+    shutil.copytree(source, programs, symlinks=True, ignore=unused, copy_function=_link_or_copy)
     libraries = package.with_name(f"{package.name}.libs")
     if libraries.exists():
-        shutil.copytree(libraries, target / libraries.name)
+        shutil.copytree(libraries, target / libraries.name, copy_function=_link_or_copy)
     for folder in (target, target / package.name):
         folder.chmod(0o755)
     stamp.write_text(wanted)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
 
 
 def _wait_until_up(cluster: Cluster, server: "subprocess.Popen[bytes]", log: Path) -> None:
