@@ -50,6 +50,7 @@ STEPS = {
     "all loaded, the run still open": ("core.ingestion.runs:complete", "before", 1, 8),
     "completed, the lock still held": ("core.ingestion.runs:complete", "after", 1, 8),
 }
+# What differs from run to run; the touches of one statement come in any order.
 TABLES = {
     "customers": "loaded_at",
     "orders": "loaded_at",
@@ -58,7 +59,7 @@ TABLES = {
     "checkouts": "loaded_at",
     "products": "loaded_at",
     "customer_statistics": None,
-    "customer_touches": "touched_at",
+    "customer_touches": "touched_at,touch_id",
     "refresh_requests": "requested_at",
 }
 
@@ -85,7 +86,7 @@ def everything(rows: Rows) -> dict[str, list[tuple[object, ...]]]:
     """All rows of what a sync fills, without what differs from run to run."""
     found = {}
     for table, volatile in TABLES.items():
-        gone = f" - '{volatile}'" if volatile else ""
+        gone = f" - '{{{volatile}}}'::text[]" if volatile else ""
         also = " - 'next_attempt_at'" if table == "refresh_requests" else ""
         found[table] = rows(f"SELECT to_jsonb(t){gone}{also} FROM raw_shopify.{table} t ORDER BY 1")
     return found
