@@ -5,13 +5,17 @@ import gc
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+
+import httpx
 
 # Its pytest plug-in otherwise imports it at the very end, where CPython 3.11 can fail to compile it
 # after Dagster was loaded ("AST constructor recursion depth mismatch").
 import hypothesis  # noqa: F401
 import pytest
 from filelock import FileLock
+from httpx._transports import default as transports
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
@@ -41,6 +45,14 @@ def pytest_runtestloop() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_trust_store() -> Iterator[None]:
+    """httpx reads the authorities it trusts anew for each client: 24 ms, thousands of times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transports, "create_ssl_context", cache(httpx.create_ssl_context))
+        yield
 
 
 @pytest.fixture(scope="session")
