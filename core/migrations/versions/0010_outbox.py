@@ -21,7 +21,6 @@ READ_CHECK = """
 SELECT pg_get_constraintdef(oid) FROM pg_constraint
 WHERE conrelid = 'crm.audit_entries'::regclass AND conname = 'ck_audit_entries__action'
 """
-WHERE = "postgresql_where"
 
 
 def upgrade() -> None:
@@ -84,8 +83,8 @@ def downgrade() -> None:
 
 
 def _index(name: str, table: str, columns: list[str], where: str | None = None) -> None:
-    options = {WHERE: sa.text(where)} if where else {}
-    op.create_index(name, table, columns, schema="crm", **options)
+    condition = None if where is None else sa.text(where)
+    op.create_index(name, table, columns, schema="crm", postgresql_where=condition)
 
 
 def _drop(*names: str) -> None:
