@@ -1,12 +1,12 @@
 """Batches whose worker died, or whose last outcome calls for another try."""
 
-import zlib
 from datetime import datetime, timedelta
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from activation.outbox.batches import Held, close_batch
+from activation.outbox.packing import unpack
 from core.models.enums import BatchState
 
 CLAIM_EXPIRED = text("""
@@ -67,7 +67,7 @@ def claim_expired(session: Session, shop_id: int, *, lease: timedelta) -> Held |
     if row is None:
         return None
     session.execute(CLOSE_LOST_ATTEMPTS, {"shop_id": shop_id, "batch_id": row.batch_id})
-    return Held(shop_id, row.batch_id, row.attempt, zlib.decompress(row.body), row.idempotency_key)
+    return Held(shop_id, row.batch_id, row.attempt, unpack(row.body), row.idempotency_key)
 
 
 def give_up(session: Session, held: Held, *, reason: str, now: datetime) -> int:

@@ -136,7 +136,7 @@ class MessageBatch(Base):
     batch_id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     idempotency_key: Mapped[str]
     body: Mapped[bytes | None] = mapped_column(
-        LargeBinary, doc="zlib of the exact request bytes; dropped on completion"
+        LargeBinary, doc="the exact request bytes, packed; dropped on completion"
     )
     body_sha256: Mapped[str]
     message_count: Mapped[int]

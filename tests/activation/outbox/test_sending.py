@@ -1,12 +1,12 @@
 """What each answer of the provider means for the batch and its messages."""
 
 import threading
-import zlib
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
 
+from activation.outbox.packing import unpack
 from activation.provider import ProviderAnswer, Unreachable
 from activation.work import steps_due
 from core.database import session_scope
@@ -63,7 +63,7 @@ def test_an_unknown_outcome_is_tried_again_with_the_same_bytes_and_key(world: Wo
     assert (batch.state, batch.attempt) == (BatchState.OPEN, 1)
     assert batch.first_unknown_at is not None
     assert batch.body is not None
-    assert zlib.decompress(batch.body) == world.provider.calls[0][1]
+    assert unpack(batch.body) == world.provider.calls[0][1]
     retry(world)
     retry(world)
     assert len(world.provider.calls) == 3

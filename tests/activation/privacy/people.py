@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 
+from activation.outbox.packing import unpack
 from core.database import session_scope
 from core.models import (
     Base,
@@ -353,7 +354,7 @@ def _plain(value: Any) -> str:
     if not isinstance(value, bytes):
         return str(value)
     with contextlib.suppress(zlib.error):
-        value = zlib.decompress(value)
+        value = unpack(value)
     return value.decode(errors="replace").replace("\\/", "/") + _json_of(value)
 
 
