@@ -1,7 +1,7 @@
 """A database of its own for tests that change what dbt has built."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -18,7 +18,8 @@ from tests.dbt.oracle import Person
 from tests.dbt.shops import LAUNCH, add_shops, decide
 from tests.fixtures.marts import run_dbt
 
-FULL_RUN = '{"rfm_run_id": "run-1", "as_of": "2026-11-20T03:00:00"}'
+# Not as `--vars`: what is parsed with others, or with none, is parsed anew.
+FULL_RUN = {"ECOMCRM_DBT_RFM_RUN_ID": "run-1", "ECOMCRM_DBT_AS_OF": "2026-11-20T03:00:00"}
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,20 @@ class Warehouse:
     shop_id: int
     build_log: str
 
-    def dbt(self, *arguments: str, project: Path = DBT_PROJECT, check: bool = True) -> str:
-        """Run dbt here; its output, which lists the failures where there are any.
-
-        As run-1 again: with other variables dbt would parse the whole project anew.
-        """
+    def dbt(
+        self,
+        *arguments: str,
+        project: Path = DBT_PROJECT,
+        environment: Mapping[str, str] | None = None,
+        check: bool = True,
+    ) -> str:
+        """Run dbt here; its output, which lists the failures where there are any."""
         result = run_dbt(
-            *(*arguments, "--vars", FULL_RUN),
+            *arguments,
             database_url=self.url,
             target=self.target,
             project=project,
+            environment=environment,
             check=check,
         )
         assert check or result.returncode == 1, result.stdout
@@ -63,7 +68,7 @@ def _built(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Wareh
     try:
         upgrade(engine)
         shop_id = _one_shop(engine)
-        log = run_dbt("build", "--vars", FULL_RUN, database_url=url, target=target).stdout
+        log = run_dbt("build", database_url=url, target=target, environment=FULL_RUN).stdout
         with engine.begin() as connection:
             decide(connection, shop_id, "run-1", buyer_count=12)
     finally:
