@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from core.errors import PermanentError
+from core.ingestion import exports
 from core.models.enums import SyncKind
 from tests.core.ingestion.conftest import Rows, Sync
 from tests.fixtures.shopify import (
@@ -72,6 +73,12 @@ class Limited:
         _, lines = self._lines(int(number))
         part = b"".join(bulk_line(line) for line in lines[: self.limit])
         return part + bulk_line(lines[self.limit])[:50] if self.cuts_last_line else part
+
+
+@pytest.fixture(autouse=True)
+def _no_webhook_will_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hours of waiting pass in no time here, and each half second of them looked for one."""
+    monkeypatch.setattr(exports, "GLANCE", exports.LONGEST_POLL)
 
 
 @pytest.fixture
