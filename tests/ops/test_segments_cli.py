@@ -1,6 +1,7 @@
 """What the subcommands about segments find and do, on the database they would open."""
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from sqlalchemy import select
@@ -87,7 +88,7 @@ def test_statistics_are_repaired_and_it_is_kept_what_was_wrong(factory: SessionF
         assert entry.figures["customers"] == 1
         assert entry.figures["before"] == {"orders": 2, "spent": "20.0000"}
         stored = session.get_one(CustomerStatistics, (ash, 7))
-        assert (stored.order_count, stored.total_spent) == (0, 0)
+        assert (stored.order_count, stored.total_spent) == (0, Decimal(0))
 
 
 def test_sizes_are_those_of_the_asked_instant(factory: SessionFactory, marts: Marts) -> None:
