@@ -1,7 +1,7 @@
 """All that decides whether mails may leave, read for a whole batch at once."""
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -11,12 +11,14 @@ from pydantic import SecretStr
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from activation.eligibility.caps import Cap
+from activation.eligibility.addresses import is_address
+from activation.eligibility.caps import Cap, free_at
 from activation.eligibility.flows import CONSENT_GIVEN, FlowRules, rules_by_trigger
 from activation.eligibility.quiet import QuietHours
 from activation.eligibility.reading import READ_FACTS, READ_SHOP
 from activation.eligibility.rules import DEFAULTS, Rules
-from activation.freshness import TOLD_BY_WEBHOOK, read_freshness
+from activation.freshness import TOLD_BY_WEBHOOK, Freshness, read_freshness
+from core.arrays import array_text
 from core.ingestion.screen import Screen
 from core.models.enums import ConsentState, DeferReason, GateCheck
 
@@ -37,11 +39,12 @@ class Stage(Enum):
     ATTEMPT = auto()
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Subject:
     """One mail to decide on. `key` is the caller's: of an enrolment, and then of the message.
 
     `waits_for`: why it has been waiting, if it has. A test mail is held up by no cap and no gate.
+    Nobody changes it; as for facts, being frozen would cost more than all it is used for.
     """
 
     key: int
@@ -97,40 +100,47 @@ class Facts:
     spread: float  # from 0 up to 1, the same for an address every time
 
 
-def load_facts(
-    session: Session,
-    shop_id: int,
-    subjects: Sequence[Subject],
-    *,
-    secret_key: SecretStr,
-    now: datetime,
-    stage: Stage = Stage.CREATED,
-    turns: Mapping[int, str] | None = None,
-) -> dict[int, Facts]:
-    """Facts by the subjects' keys: one query for all, and three of the shop.
+# What is said of a mail itself when nothing speaks against it: the last columns of READ_FACTS.
+FINE: Final[Mapping[str, object]] = {
+    "automation_is_active": True,
+    "entry_holds": True,
+    "customer_is_known": True,
+    "customer_is_deleted": False,
+    "customer_is_merging": False,
+    "consent_state": ConsentState.SUBSCRIBED.value,
+    "must_confirm": False,
+    "has_opted_out": False,
+    "unsubscribed_at": None,
+    "is_suppressed": False,
+    "refresh_is_open": False,
+    "refresh_is_given_up": False,
+    "mails_before": 0,
+}
+_FINE_FROM: Final = -len(FINE)
+_ALL_FINE: Final = tuple(FINE.values())
 
-    `turns`: the address of each key whose turn is ours; None: nobody takes turns.
-    Whoever was erased counts as suppressed, by number or by address, whatever else is known.
-    """
-    if not subjects:
-        return {}
-    shop = session.execute(
-        READ_SHOP, {"shop_id": shop_id, "now": now, "no_marketing": CONSENT_GIVEN}
-    ).one()
-    rules = _rules(shop)
-    rows = _read(session, shop_id, subjects, rules.caps, shop.uncounted, now=now, stage=stage)
-    freshness = read_freshness(session, shop_id, now=now)
-    screen = Screen.load_for(
-        session,
-        shop_id,
-        secret_key,
-        customer_ids=[row.customer_id for row in rows if row.customer_id is not None],
-        emails=[row.email for row in rows],
-    )
-    flows = _Flows(shop, rules)
-    subject_of = {subject.key: subject for subject in subjects}
-    return {
-        row.key: Facts(
+
+class Known:
+    """Everything that was read for one batch; facts of one mail are made when they are wanted."""
+
+    def __init__(
+        self,
+        shop: Row[Any],
+        rows: Sequence[Row[Any]],
+        freshness: Freshness,
+        screen: Screen | None,
+        turns: Mapping[int, str] | None,
+    ) -> None:
+        self.rows = rows
+        self._shop = shop
+        self._freshness = freshness
+        self._screen = screen
+        self._turns = turns
+        self._flows = _Flows(shop, _rules(shop))
+
+    def facts_of(self, row: Row[Any], subject: Subject) -> Facts:
+        shop = self._shop
+        return Facts(
             automation_is_active=row.automation_is_active,
             entry_holds=row.entry_holds,
             customer_is_known=row.customer_is_known,
@@ -145,7 +155,7 @@ def load_facts(
             has_opted_out=row.has_opted_out,
             asks_for_consent=row.trigger_type == CONSENT_GIVEN,
             unsubscribed_at=row.unsubscribed_at,
-            is_suppressed=row.is_suppressed or _is_erased(screen, row.customer_id, row.email),
+            is_suppressed=row.is_suppressed or self._is_erased(row),
             refresh_is_open=row.refresh_is_open,
             refresh_is_given_up=row.refresh_is_given_up,
             refresh_attempts=row.refresh_attempts,
@@ -153,33 +163,109 @@ def load_facts(
             sender_address=shop.sender_address,
             shop_is_disconnected=shop.is_disconnected,
             paused_until=shop.paused_until,
-            expires_at=subject_of[row.key].expires_at,
-            waits_for=subject_of[row.key].waits_for,
-            is_test=subject_of[row.key].is_test,
-            data_is_stale=freshness.holds(row.trigger_type),
+            expires_at=subject.expires_at,
+            waits_for=subject.waits_for,
+            is_test=subject.is_test,
+            data_is_stale=self._freshness.holds(row.trigger_type),
             data_is_held=_is_held(shop, row.trigger_type),
-            quiet_hours=flows.quiet_hours_of(row),
-            caps=flows.caps_of(row),
+            quiet_hours=self._flows.quiet_hours_of(row),
+            caps=self._flows.caps_of(row),
             counted=tuple(row.counted or ()),
             mails_before=row.mails_before,
-            has_turn=turns is None or turns.get(row.key) == row.email_normalized,
+            has_turn=self._has_turn(row),
             spread=_spread(row.email_normalized),
         )
-        for row in rows
-    }
+
+    def is_fine(self, row: Row[Any], subject: Subject, *, now: datetime) -> bool:
+        """Whether nothing speaks against this mail but, perhaps, what holds for its whole flow.
+
+        It asks for less than the checks do: of what it lets through `decide` would say the same,
+        of all else it says nothing.
+        """
+        return (
+            row[_FINE_FROM:] == _ALL_FINE
+            and not subject.is_test
+            and now <= subject.expires_at
+            and row.has_valid_email is not False
+            and bool(row.email)
+            and is_address(row.email)
+            and self._has_turn(row)
+            and not self._is_erased(row)
+            and (not row.counted or free_at(self._flows.caps_of(row), row.counted, now=now) is None)
+        )
+
+    def _has_turn(self, row: Row[Any]) -> bool:
+        return self._turns is None or self._turns.get(row.key) == row.email_normalized
+
+    def _is_erased(self, row: Row[Any]) -> bool:
+        screen = self._screen
+        if screen is None:
+            return False
+        return screen.is_erased_email(row.email) or (
+            row.customer_id is not None and screen.is_erased_customer(row.customer_id)
+        )
+
+
+def read_known(
+    session: Session,
+    shop_id: int,
+    subjects: Sequence[Subject],
+    *,
+    secret_key: SecretStr,
+    now: datetime,
+    stage: Stage = Stage.CREATED,
+    turns: Mapping[int, str] | None = None,
+) -> Known:
+    """One query for all subjects, and three of the shop.
+
+    `turns`: the address of each key whose turn is ours; None: nobody takes turns.
+    Whoever was erased counts as suppressed, by number or by address, whatever else is known.
+    """
+    shop = session.execute(
+        READ_SHOP, {"shop_id": shop_id, "now": now, "no_marketing": CONSENT_GIVEN}
+    ).one()
+    rows = _read(session, shop_id, subjects, shop, now=now, stage=stage)
+    freshness = read_freshness(session, shop_id, now=now)
+    screen = Screen.load_for(
+        session,
+        shop_id,
+        secret_key,
+        customer_ids=(row.customer_id for row in rows if row.customer_id is not None),
+        emails=(row.email for row in rows),
+    )
+    return Known(shop, rows, freshness, screen, turns)
+
+
+def load_facts(
+    session: Session,
+    shop_id: int,
+    subjects: Sequence[Subject],
+    *,
+    secret_key: SecretStr,
+    now: datetime,
+    stage: Stage = Stage.CREATED,
+    turns: Mapping[int, str] | None = None,
+) -> dict[int, Facts]:
+    """Facts by the subjects' keys, to be decided on or explained one by one."""
+    if not subjects:
+        return {}
+    known = read_known(
+        session, shop_id, subjects, secret_key=secret_key, now=now, stage=stage, turns=turns
+    )
+    subject_of = {subject.key: subject for subject in subjects}
+    return {row.key: known.facts_of(row, subject_of[row.key]) for row in known.rows}
 
 
 def _read(
     session: Session,
     shop_id: int,
     subjects: Sequence[Subject],
-    caps: Iterable[Cap],
-    uncounted: Sequence[int],
+    shop: Row[Any],
     *,
     now: datetime,
     stage: Stage,
 ) -> Sequence[Row[Any]]:
-    longest = max((cap.window for cap in caps), default=None)
+    longest = max((cap.window for cap in _rules(shop).caps), default=None)
     counts = stage is not Stage.CREATED and longest is not None
     return session.execute(
         READ_FACTS,
@@ -189,14 +275,14 @@ def _read(
             "since": now - (longest or timedelta()) - LAG,
             "unknown_for": UNKNOWN_FOR,
             "counts": counts,
-            "uncounted": list(uncounted),
+            "uncounted": array_text(shop.uncounted),
             "counts_queued": counts and stage is Stage.FREEZE,
-            "keys": [subject.key for subject in subjects],
-            "customer_ids": [subject.customer_id for subject in subjects],
-            "automation_ids": list({subject.automation_id for subject in subjects}),
-            "automation_of": [subject.automation_id for subject in subjects],
-            "order_ids": [subject.order_id for subject in subjects],
-            "priorities": [subject.priority for subject in subjects],
+            "keys": array_text([subject.key for subject in subjects]),
+            "customer_ids": array_text([subject.customer_id for subject in subjects]),
+            "automation_ids": array_text({subject.automation_id for subject in subjects}),
+            "automation_of": array_text([subject.automation_id for subject in subjects]),
+            "order_ids": array_text([subject.order_id for subject in subjects]),
+            "priorities": array_text([subject.priority for subject in subjects]),
             "due_at": [subject.due_at for subject in subjects],
         },
     ).all()
@@ -245,14 +331,6 @@ def _is_held(shop: Row[Any], trigger: str) -> bool:
     if not shop.is_held:
         return False
     return shop.held_check != GateCheck.SEGMENTS_SWING or trigger not in TOLD_BY_WEBHOOK
-
-
-def _is_erased(screen: Screen | None, customer_id: int | None, email: str | None) -> bool:
-    if screen is None:
-        return False
-    return screen.is_erased_email(email) or (
-        customer_id is not None and screen.is_erased_customer(customer_id)
-    )
 
 
 def _spread(email_normalized: str | None) -> float:

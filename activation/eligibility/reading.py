@@ -48,13 +48,12 @@ READ_FACTS = text(f"""
 -- Primary keys throughout, and ix_messages__address twice for what is counted: mails to the address
 -- since :since, and mails that are due and go before this one. A mail that may still leave, or may
 -- have, counts as leaving now. A mail without an instant is queued; written so, no index of queued
--- mails is taken, in which many may be.
+-- mails is taken, in which many may be. The last columns are those of facts.FINE, in its order.
 WITH flows AS MATERIALIZED (
     SELECT
         automations.automation_id,
         automations.is_active,
         coalesce(versions.definition #>> '{{trigger,type}}', '') AS trigger_type,
-        CAST(versions.definition ->> 'priority' AS integer) AS priority,
         CAST(versions.definition ->> 'is_capped' AS boolean) AS is_capped,
         CAST(versions.definition ->> 'keeps_quiet_hours' AS boolean) AS keeps_quiet_hours
     FROM crm.automations
@@ -72,11 +71,34 @@ SELECT
     subject.key,
     subject.customer_id,
     flows.automation_id,
-    flows.is_active AS automation_is_active,
     flows.trigger_type,
-    flows.priority AS flow_priority,
     flows.is_capped,
     flows.keeps_quiet_hours,
+    customers.email,
+    customers.email_normalized,
+    customers.has_valid_email,
+    customers.consent_updated_at,
+    coalesce(requests.attempts, 0) AS refresh_attempts,
+    CASE
+        WHEN :counts THEN ARRAY(
+            SELECT
+                CASE other.state
+                    WHEN 'frozen' THEN :now
+                    WHEN 'unknown' THEN least(:now, other.frozen_at + :unknown_for)
+                    ELSE coalesce(other.sent_at, other.frozen_at)
+                END
+            FROM crm.messages AS other
+            WHERE
+                other.shop_id = :shop_id
+                AND lower(btrim(other.email)) = customers.email_normalized
+                AND coalesce(other.sent_at, other.frozen_at) > :since
+                AND other.state NOT IN ('skipped', 'failed')
+                AND NOT other.is_test
+                AND NOT other.automation_id = ANY(CAST(:uncounted AS integer []))
+                AND other.message_id <> subject.key
+        )
+    END AS counted,
+    flows.is_active AS automation_is_active,
     subject.order_id IS NULL
     OR coalesce(orders.is_counted AND orders.customer_id = subject.customer_id, false)
         AS entry_holds,
@@ -90,11 +112,7 @@ SELECT
             AND merges.applied_at IS NULL
             AND subject.customer_id IN (merges.deleted_customer_id, merges.kept_customer_id)
     ) AS customer_is_merging,
-    customers.email,
-    customers.email_normalized,
-    customers.has_valid_email,
     customers.consent_state,
-    customers.consent_updated_at,
     {MUST_CONFIRM} AS must_confirm,
     EXISTS (
         SELECT 1
@@ -125,26 +143,6 @@ SELECT
     ) AS is_suppressed,
     requests.object_id IS NOT NULL AND requests.next_attempt_at IS NOT NULL AS refresh_is_open,
     requests.object_id IS NOT NULL AND requests.next_attempt_at IS NULL AS refresh_is_given_up,
-    coalesce(requests.attempts, 0) AS refresh_attempts,
-    CASE
-        WHEN :counts THEN ARRAY(
-            SELECT
-                CASE other.state
-                    WHEN 'frozen' THEN :now
-                    WHEN 'unknown' THEN least(:now, other.frozen_at + :unknown_for)
-                    ELSE coalesce(other.sent_at, other.frozen_at)
-                END
-            FROM crm.messages AS other
-            WHERE
-                other.shop_id = :shop_id
-                AND lower(btrim(other.email)) = customers.email_normalized
-                AND coalesce(other.sent_at, other.frozen_at) > :since
-                AND other.state NOT IN ('skipped', 'failed')
-                AND NOT other.is_test
-                AND NOT other.automation_id = ANY(CAST(:uncounted AS integer []))
-                AND other.message_id <> subject.key
-        )
-    END AS counted,
     CASE
         WHEN :counts_queued THEN (
             SELECT count(*)

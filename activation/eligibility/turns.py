@@ -12,6 +12,7 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from core.arrays import array_text
 from core.models.enums import DeferReason
 
 TAKE_TURNS = text("""
@@ -67,11 +68,11 @@ def take_turns(
         TAKE_TURNS,
         {
             "shop_id": shop_id,
-            "keys": [key for key, _ in customer_ids],
-            "customer_ids": [customer_id for _, customer_id in customer_ids],
+            "keys": array_text([key for key, _ in customer_ids]),
+            "customer_ids": array_text([customer_id for _, customer_id in customer_ids]),
         },
     )
-    return {row.key: row.address for row in rows}
+    return {row.key: row.address for row in rows.all()}
 
 
 def give_back(

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from activation.eligibility import Decision
 from activation.outbox.members import Failed, Member, settle
 from activation.outbox.packing import pack
+from core.arrays import array_text
 from core.models.enums import AttemptOutcome, BatchState
 
 BATCH_SIZE: Final = 100  # no request holds more, whatever its provider would take
@@ -141,8 +142,7 @@ class OpenBatch:
     locked_at: datetime
 
 
-@dataclass(frozen=True)
-class Letter:
+class Letter(NamedTuple):
     """One member with the address and subject it is frozen with."""
 
     member: Member
@@ -168,11 +168,18 @@ def store_batches(
         for held, (letters, _) in zip(stored, requests, strict=True)
         for position, letter in enumerate(letters)
     ]
-    columns = ("message_ids", "batch_ids", "positions", "emails", "subjects")
+    message_ids, batch_ids, positions, emails, subjects = zip(*rows, strict=True)
     session.execute(
         FREEZE_MEMBERS,
-        {"shop_id": shop_id, "now": now}
-        | dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)),
+        {
+            "shop_id": shop_id,
+            "now": now,
+            "message_ids": array_text(message_ids),
+            "batch_ids": array_text(batch_ids),
+            "positions": array_text(positions),
+            "emails": list(emails),
+            "subjects": list(subjects),
+        },
     )
     return stored
 

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from activation.outbox.batches import GIVE_UP_AFTER, Held, OpenBatch
+from core.arrays import array_text
 
 LOCK_OPEN = text("""
 -- Returns those of these batches that are still open at their attempt number, and locks them; with
@@ -156,9 +157,11 @@ def complete_accepted(
         COMPLETE,
         {
             "shop_id": shop_id,
-            "batch_ids": list(ids),
-            "batch_of": [batch_id for batch_id, each in ids.items() for _ in each],
-            "positions": [position for each in ids.values() for position in range(len(each))],
+            "batch_ids": array_text(ids),
+            "batch_of": array_text(batch_id for batch_id, each in ids.items() for _ in each),
+            "positions": array_text(
+                position for each in ids.values() for position in range(len(each))
+            ),
             "provider_message_ids": [one for each in ids.values() for one in each],
             "now": now,
         },

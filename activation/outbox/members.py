@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import SecretStr
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from activation.dedupe import is_displaced
 from activation.eligibility import Decision, Defer, Skip, Stage, Subject, decide_all
 from activation.eligibility.turns import give_back
 from activation.refreshes import request_refreshes
+from core.arrays import array_text
 from core.models.enums import DeferReason, MessageState, SkipReason
 
 _COLUMNS = """
@@ -28,8 +29,8 @@ _COLUMNS = """
     messages.priority,
     messages.is_test,
     messages.dedupe_key,
-    messages.batch_id,
-    enrollments.order_id
+    enrollments.order_id,
+    messages.batch_id
 FROM crm.messages
 LEFT JOIN crm.enrollments
     ON
@@ -121,9 +122,11 @@ WHERE
 """)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Member:
-    """A message as far as freezing needs it. Instants are business time."""
+    """A message as far as freezing needs it, in the order of its columns. Instants are business
+    time. Nobody changes it.
+    """
 
     message_id: int
     automation_id: int
@@ -161,7 +164,7 @@ def claim_queued(session: Session, shop_id: int, *, now: datetime, limit: int) -
                 "limit": limit - len(members),
             },
         )
-        members += [_member(row) for row in rows.mappings()]
+        members += [_member(row) for row in rows.all()]
         if len(members) >= limit:
             break
     return members
@@ -173,8 +176,8 @@ def lock_frozen(session: Session, shop_id: int, batch_id: int) -> list[Member]:
 
 def lock_all_frozen(session: Session, shop_id: int, batch_ids: Sequence[int]) -> list[Member]:
     """The members of these batches that no event has moved on; in no particular order."""
-    rows = session.execute(LOCK_FROZEN, {"shop_id": shop_id, "batch_ids": list(batch_ids)})
-    return [_member(row) for row in rows.mappings()]
+    rows = session.execute(LOCK_FROZEN, {"shop_id": shop_id, "batch_ids": array_text(batch_ids)})
+    return [_member(row) for row in rows.all()]
 
 
 def judge(
@@ -265,7 +268,9 @@ def _subject(member: Member) -> Subject:
     )
 
 
-def _member(row: Mapping[Any, Any]) -> Member:
-    known = dict(row)
-    known["defer_reason"] = known["defer_reason"] and DeferReason(known["defer_reason"])
-    return Member(**known)
+def _member(row: Row[Any]) -> Member:
+    values: tuple[Any, ...] = tuple(row)
+    member = Member(*values)
+    if member.defer_reason is not None:
+        member.defer_reason = DeferReason(member.defer_reason)
+    return member

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from sqlalchemy.orm import Session
 from activation.rendering.brand import https_url
 from activation.rendering.context import CustomerFacts, ItemFacts, PurchaseFacts
 from activation.rendering.text import greeting_name, one_line
+from core.arrays import array_text
 
 MAX_ITEMS: Final = 8
 MAX_TITLE: Final = 120
@@ -119,9 +121,9 @@ def load_customers(
 ) -> dict[int, CustomerFacts]:
     """Whom to greet, by customer id."""
     rows = session.execute(
-        READ_FIRST_NAMES, {"shop_id": shop_id, "customer_ids": list(customer_ids)}
+        READ_FIRST_NAMES, {"shop_id": shop_id, "customer_ids": array_text(customer_ids)}
     )
-    return {row.customer_id: CustomerFacts(greeting_name(row.first_name)) for row in rows}
+    return {row.customer_id: _customer(row.first_name) for row in rows.all()}
 
 
 def load_orders(
@@ -132,7 +134,7 @@ def load_orders(
         return {}
     rows = session.execute(
         READ_ORDERS,
-        {"shop_id": shop_id, "order_ids": list(order_ids), "max_items": MAX_ITEMS},
+        {"shop_id": shop_id, "order_ids": array_text(order_ids), "max_items": MAX_ITEMS},
     )
     return {
         order_id: _purchase(lines, name=one_line(lines[0].name, limit=40))
@@ -148,7 +150,7 @@ def load_carts(
         return {}
     rows = session.execute(
         READ_CARTS,
-        {"shop_id": shop_id, "message_ids": list(message_ids), "max_items": MAX_ITEMS},
+        {"shop_id": shop_id, "message_ids": array_text(message_ids), "max_items": MAX_ITEMS},
     )
     return {
         message_id: _purchase(
@@ -177,7 +179,7 @@ def image_url(url: str | None) -> str:
 
 def _grouped(rows: Any, key: str) -> dict[int, list[Any]]:
     groups: dict[int, list[Any]] = {}
-    for row in rows:
+    for row in rows.all():
         groups.setdefault(getattr(row, key), []).append(row)
     return groups
 
@@ -196,19 +198,44 @@ def _purchase(
 
 
 def _item(line: Any) -> ItemFacts:
-    variant = one_line(line.variant_title or "", limit=MAX_TITLE)
-    quantity = line.quantity or 1
-    return ItemFacts(
-        title=one_line(line.title, limit=MAX_TITLE),
-        variant="" if variant == "Default Title" else variant,
-        quantity=quantity,
-        price=_price(line.unit_price, quantity, line.currency),
-        image_url=image_url(line.image_url),
-        url=https_url(line.store_url),
+    return _item_of(
+        line.title,
+        line.variant_title or "",
+        line.quantity or 1,
+        None if line.unit_price is None else str(line.unit_price),
+        line.currency,
+        line.image_url,
+        line.store_url,
     )
 
 
-def _price(unit_price: Decimal | str | None, quantity: int, currency: str) -> str:
+@lru_cache(maxsize=2048)  # customers of one shop buy the same things
+def _item_of(  # noqa: PLR0917
+    title: str,
+    variant_title: str,
+    quantity: int,
+    unit_price: str | None,
+    currency: str,
+    image: str | None,
+    store_url: str | None,
+) -> ItemFacts:
+    variant = one_line(variant_title, limit=MAX_TITLE)
+    return ItemFacts(
+        title=one_line(title, limit=MAX_TITLE),
+        variant="" if variant == "Default Title" else variant,
+        quantity=quantity,
+        price=_price(unit_price, quantity, currency),
+        image_url=image_url(image),
+        url=https_url(store_url),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _customer(first_name: str | None) -> CustomerFacts:
+    return CustomerFacts(greeting_name(first_name))
+
+
+def _price(unit_price: str | None, quantity: int, currency: str) -> str:
     """Empty where Shopify named none."""
     try:
         return "" if unit_price is None else amount(Decimal(unit_price) * quantity, currency)
