@@ -361,10 +361,9 @@ def _as_text(told: OrderTold | LineTold) -> Row:
 
 
 def _forget_orders(factory: SessionFactory) -> None:
-    tables = "customers, orders, order_lines, customer_statistics, webhook_inbox, refresh_requests"
-    names = ", ".join(f"raw_shopify.{name}" for name in tables.split(", "))
+    names = "customers orders order_lines customer_statistics webhook_inbox refresh_requests"
     with session_scope(factory) as session:
-        session.execute(text(f"TRUNCATE {names}"))
+        session.execute(text("TRUNCATE raw_shopify." + ", raw_shopify.".join(names.split())))
 
 
 def _stored(factory: SessionFactory) -> dict[int, tuple[int, Decimal]]:
