@@ -43,9 +43,9 @@ class CustomerFacts:
     first_name: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class MailFacts:
-    """What is this mail's own. Links to unsubscribe are never tracked.
+    """What is this mail's own; nobody changes it. Links to unsubscribe are never tracked.
 
     `discount_code`: of this customer alone; it goes before the one that all get. `confirm_url`: of
     the mail that asks whether a subscription is wanted.

@@ -37,7 +37,7 @@ FROM (
         lines.variant_title,
         lines.product_id,
         lines.current_quantity AS quantity,
-        lines.unit_price,
+        CAST(lines.unit_price AS text) AS unit_price,
         lines.currency,
         row_number() OVER (PARTITION BY orders.order_id ORDER BY lines.line_id) AS line_number,
         count(lines.line_id) OVER (PARTITION BY orders.order_id) AS line_count
@@ -202,7 +202,7 @@ def _item(line: Any) -> ItemFacts:
         line.title,
         line.variant_title or "",
         line.quantity or 1,
-        None if line.unit_price is None else str(line.unit_price),
+        line.unit_price,
         line.currency,
         line.image_url,
         line.store_url,
