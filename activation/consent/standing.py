@@ -7,9 +7,11 @@ what pages and the ledger say; may a mail leave is decided by activation/eligibi
 order.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from core.models.enums import ConsentStanding
@@ -19,17 +21,19 @@ LOCK_ADDRESS = text("""
 SELECT pg_advisory_xact_lock(hashtextextended('consent/' || :shop_id || '/' || :email, 0))
 """)
 
-READ_STANDING = text("""
--- Returns one row: what is known of the address. What Shopify is still to be told counts as told,
--- unless Shopify knows better by now. Changes nothing.
+READ_STANDINGS = text("""
+-- Returns one row per address: what is known of it. What Shopify is still to be told counts as
+-- told, unless Shopify knows better by now. Changes nothing.
 -- Indexes pk_suppressions, ix_customers__email, ix_write_backs__customer.
 SELECT
+    asked.shop_id,
+    asked.email,
     EXISTS (
         SELECT 1
         FROM crm.suppressions
         WHERE
-            suppressions.shop_id = :shop_id
-            AND suppressions.email_normalized = :email
+            suppressions.shop_id = asked.shop_id
+            AND suppressions.email_normalized = asked.email
             AND suppressions.reason <> 'unsubscribed'
             AND suppressions.lifted_at IS NULL
     ) AS is_suppressed,
@@ -37,14 +41,14 @@ SELECT
         SELECT suppressions.suppressed_at
         FROM crm.suppressions
         WHERE
-            suppressions.shop_id = :shop_id
-            AND suppressions.email_normalized = :email
+            suppressions.shop_id = asked.shop_id
+            AND suppressions.email_normalized = asked.email
             AND suppressions.reason = 'unsubscribed'
             AND suppressions.lifted_at IS NULL
     ) AS unsubscribed_at,
     told.consent_state,
     told.consent_updated_at
-FROM (VALUES (1)) AS once (n)
+FROM unnest(CAST(:shop_ids AS integer []), CAST(:emails AS text [])) AS asked (shop_id, email)
 LEFT JOIN LATERAL (
     SELECT
         coalesce(wish.consent_state, customers.consent_state) AS consent_state,
@@ -65,8 +69,8 @@ LEFT JOIN LATERAL (
             wish.consent_at
             > coalesce(customers.consent_updated_at, CAST('-infinity' AS timestamptz))
     WHERE
-        customers.shop_id = :shop_id
-        AND customers.email_normalized = :email
+        customers.shop_id = asked.shop_id
+        AND customers.email_normalized = asked.email
         AND customers.deleted_at IS NULL
         AND customers.consent_state IS NOT NULL
     ORDER BY
@@ -92,10 +96,27 @@ def lock_address(session: Session, shop_id: int, email: str) -> None:
 
 
 def read_standing(session: Session, shop_id: int, email: str) -> Standing:
-    """Of a normalised address. Of several customers with it the one who decided last counts, and of
-    two at one time the one that forbids.
+    """Of a normalised address."""
+    return read_standings(session, [(shop_id, email)])[shop_id, email]
+
+
+def read_standings(
+    session: Session, addresses: Collection[tuple[int, str]]
+) -> dict[tuple[int, str], Standing]:
+    """By shop and normalised address. Of several customers with one the one who decided last
+    counts, and of two at one time the one that forbids.
     """
-    row = session.execute(READ_STANDING, {"shop_id": shop_id, "email": email}).one()
+    rows = session.execute(
+        READ_STANDINGS,
+        {
+            "shop_ids": [shop_id for shop_id, _ in addresses],
+            "emails": [email for _, email in addresses],
+        },
+    )
+    return {(row.shop_id, row.email): _standing(row) for row in rows}
+
+
+def _standing(row: Row[Any]) -> Standing:
     told = row.consent_state and ConsentStanding(row.consent_state)
     is_ours = row.unsubscribed_at is not None and not (
         told is ConsentStanding.SUBSCRIBED

@@ -1,6 +1,6 @@
 """Putting addresses on the list, each once per reason, and into the ledger of consent."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,60 +8,13 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from activation.consent.ledger import Act, Change, record
+from activation.consent.standing import Standing, read_standings
 from core.models.enums import (
     ConsentSource,
     ConsentStanding,
     SuppressionReason,
     SuppressionSource,
 )
-
-READ_BEFORE = text("""
--- Returns one row per address: where it stood, all in all, as activation/consent/standing.py words
--- it. Changes nothing. Indexes pk_suppressions, ix_customers__email.
-SELECT
-    asked.shop_id,
-    asked.email,
-    CASE
-        WHEN EXISTS (
-            SELECT 1
-            FROM crm.suppressions AS others
-            WHERE
-                others.shop_id = asked.shop_id
-                AND others.email_normalized = asked.email
-                AND others.reason <> 'unsubscribed'
-                AND others.lifted_at IS NULL
-        ) THEN 'SUPPRESSED'
-        WHEN
-            ours.suppressed_at IS NOT NULL
-            AND NOT coalesce(
-                told.consent_state = 'SUBSCRIBED' AND told.consent_updated_at > ours.suppressed_at,
-                false
-            )
-            THEN 'UNSUBSCRIBED'
-        ELSE told.consent_state
-    END AS standing
-FROM unnest(CAST(:shop_ids AS integer []), CAST(:emails AS text [])) AS asked (shop_id, email)
-LEFT JOIN crm.suppressions AS ours
-    ON
-        asked.shop_id = ours.shop_id
-        AND asked.email = ours.email_normalized
-        AND ours.reason = 'unsubscribed'
-        AND ours.lifted_at IS NULL
-LEFT JOIN LATERAL (
-    SELECT customers.consent_state, customers.consent_updated_at
-    FROM raw_shopify.customers
-    WHERE
-        customers.shop_id = asked.shop_id
-        AND customers.email_normalized = asked.email
-        AND customers.deleted_at IS NULL
-        AND customers.consent_state IS NOT NULL
-    ORDER BY
-        customers.consent_updated_at DESC NULLS LAST,
-        customers.consent_state = 'SUBSCRIBED',
-        customers.customer_id
-    LIMIT 1
-) AS told ON true
-""")
 
 ADD = text("""
 -- Returns what is new. Changes crm.suppressions: one row per address and reason. One that was
@@ -134,7 +87,8 @@ def add(
     """Put addresses on the list; returns those that were not on it for that reason."""
     if not entries:
         return []
-    before = _standings(session, entries)
+    addresses = {(each.shop_id, normalized(each.email)) for each in entries}
+    before = read_standings(session, sorted(addresses))
     rows = session.execute(
         ADD,
         {
@@ -160,21 +114,7 @@ def add(
     return added
 
 
-_Standings = dict[tuple[int, str], ConsentStanding | None]
-
-
-def _standings(session: Session, entries: Iterable[Entry]) -> _Standings:
-    addresses = sorted({(each.shop_id, normalized(each.email)) for each in entries})
-    rows = session.execute(
-        READ_BEFORE,
-        {
-            "shop_ids": [shop_id for shop_id, _ in addresses],
-            "emails": [email for _, email in addresses],
-        },
-    )
-    return {
-        (row.shop_id, row.email): row.standing and ConsentStanding(row.standing) for row in rows
-    }
+_Standings = dict[tuple[int, str], Standing]
 
 
 def _tell_ledger(
@@ -188,7 +128,7 @@ def _tell_ledger(
     by_act: dict[ConsentSource, list[Change]] = {}
     for entry in added:
         is_unsubscribe = entry.reason is SuppressionReason.UNSUBSCRIBED
-        standing = before[entry.shop_id, entry.email]
+        standing = before[entry.shop_id, entry.email].state
         after = ConsentStanding.UNSUBSCRIBED if is_unsubscribe else ConsentStanding.SUPPRESSED
         if is_unsubscribe and standing is ConsentStanding.SUPPRESSED:
             after = standing

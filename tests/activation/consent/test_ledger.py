@@ -64,6 +64,26 @@ def test_leaving_twice_is_one_row_and_leaving_after_a_subscription_at_the_shop_a
     assert told(shop) == [(S.SUBSCRIBED, S.UNSUBSCRIBED, "one_click")] * 2
 
 
+def test_a_row_of_the_list_begins_where_an_undo_left_the_address_though_shopify_is_not_told_yet(
+    shop: World,
+) -> None:
+    """The list had a reading of its own, which knew of no wish that waits: it wrote that the
+    address had been unsubscribed.
+    """
+    shop.add_customer(1)
+    link = mail_to(shop, 1)
+    with session_scope(shop.factory) as session:
+        unsubscribe(session, link, now=shop.now)
+    shop.set_customer(1, consent_state=ConsentState.UNSUBSCRIBED, consent_updated_at=shop.now)
+    later = shop.now + timedelta(minutes=1)
+    with session_scope(shop.factory) as session:
+        undo(session, link, now=later)
+    entry = Entry(shop.shop_id, "c1@example.com", SuppressionReason.MANUAL, later)
+    with session_scope(shop.factory) as session:
+        add(session, [entry], source=SuppressionSource.PERSON)
+    assert told(shop)[-1] == (S.SUBSCRIBED, S.SUPPRESSED, "owner")
+
+
 def test_what_is_rolled_back_leaves_no_row(shop: World) -> None:
     shop.add_customer(1)
     link = mail_to(shop, 1)
