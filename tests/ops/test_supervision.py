@@ -19,7 +19,10 @@ pytestmark = pytest.mark.processes
 STAYS = """
 import os, subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
-open(sys.argv[1], "w").write(f"{os.getpid()} {child.pid} {os.environ.get('GIVEN', '')}")
+# Under its name only once it is whole: the next start was once read while the note was still empty.
+with open(sys.argv[1] + ".new", "w") as note:
+    note.write(f"{os.getpid()} {child.pid} {os.environ.get('GIVEN', '')}")
+os.replace(sys.argv[1] + ".new", sys.argv[1])
 time.sleep(300)
 """
 
@@ -60,7 +63,7 @@ class Stage:
         self.process = self.supervisor.launch([program], dict(os.environ) | marker)
 
     def pids(self) -> tuple[int, int]:
-        assert eventually(lambda: self.note.exists() and len(self.note.read_text()) > 0)
+        assert eventually(self.note.exists)
         program, child = self.note.read_text().split()[:2]
         return int(program), int(child)
 
