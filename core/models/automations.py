@@ -94,10 +94,19 @@ class Enrollment(Base):
     entry_key: Mapped[str]
     moment_at: Mapped[datetime] = mapped_column(doc="business time of what started it")
     order_id: Mapped[int | None] = mapped_column(BigInteger, doc="the order behind the moment")
+    checkout_key: Mapped[str | None] = mapped_column(doc="the checkout behind the moment")
+    segment: Mapped[str | None] = mapped_column(doc="the segment behind the moment")
     state: Mapped[EnrollmentState] = mapped_column(value_enum(EnrollmentState, "state"))
     exit_reason: Mapped[str | None]
     is_held_out: Mapped[bool] = mapped_column(server_default=text("false"))
+    is_test: Mapped[bool] = mapped_column(
+        server_default=text("false"), doc="started by hand; outside statistics"
+    )
     step_position: Mapped[int] = mapped_column(server_default=text("0"))
+    step_version: Mapped[int | None] = mapped_column(
+        Integer,
+        doc="version whose program step_position counts in; NULL: `version`",
+    )
     due_at: Mapped[datetime | None] = mapped_column(doc="business time of the next step")
     run_id: Mapped[str | None] = mapped_column(doc="Dagster run that enrolled")
     enrolled_at: Mapped[datetime]
