@@ -1,85 +1,137 @@
-"""What a version of an automation holds: one trigger and ordered steps.
+"""What a version of an automation holds: a trigger, ordered steps, and who leaves or comes back.
 
 Stored as JSON in `crm.automation_versions`; a row never changes, an edit adds one.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
-from typing import Any, Final, TypeAlias
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Final, TypeAlias
+from zoneinfo import ZoneInfo
 
 import msgspec
 
+from activation.automation.actions import (
+    AddTag,
+    Branch,
+    Condition,
+    Fork,
+    HasTag,
+    InSegment,
+    Instruction,
+    Jump,
+    OrderCount,
+    RemoveTag,
+    SendEmail,
+    Step,
+    TotalSpent,
+    UniqueCode,
+    Wait,
+    compile_steps,
+    walk,
+)
+from activation.automation.triggers import (
+    AbandonedCheckout,
+    AnyOrder,
+    ConsentGiven,
+    EnteredSegment,
+    FirstOrder,
+    Silence,
+    TagAdded,
+    Trigger,
+)
 from activation.eligibility.flows import FlowRules, rules_by_trigger
-from activation.rendering.content import MailContent
 from core.errors import PermanentError
+
+__all__ = [
+    "AbandonedCheckout",
+    "AddTag",
+    "Again",
+    "AnyOrder",
+    "Branch",
+    "Condition",
+    "ConsentGiven",
+    "Definition",
+    "EnteredSegment",
+    "ExitOn",
+    "FirstOrder",
+    "Fork",
+    "HasTag",
+    "InSegment",
+    "Instruction",
+    "Jump",
+    "Once",
+    "OrderCount",
+    "Reentry",
+    "RemoveTag",
+    "SendEmail",
+    "Silence",
+    "Step",
+    "TagAdded",
+    "TotalSpent",
+    "Trigger",
+    "UniqueCode",
+    "Wait",
+    "read_definition",
+    "write_definition",
+]
 
 HIGHEST_PRIORITY: Final = 1
 LOWEST_PRIORITY: Final = 99
 
 
-class FirstOrder(msgspec.Struct, frozen=True, tag_field="type", tag="first_order"):
-    """The customer's first counted order; its moment is the order's `processed_at`."""
+class ExitOn(StrEnum):
+    """What ends a flow early, besides that what started it is no longer so. An order is the goal.
 
-
-class ConsentGiven(msgspec.Struct, frozen=True, tag_field="type", tag="consent_given"):
-    """A subscription that is to be confirmed. Nobody is enrolled by it: activation/consent queues
-    its one mail, which is no marketing.
+    `left_segments`: the customer is in none of the trigger's segments any more.
     """
 
-
-class Wait(msgspec.Struct, frozen=True, tag_field="type", tag="wait", forbid_unknown_fields=True):
-    step_key: str
-    seconds: int
-
-    @property
-    def duration(self) -> timedelta:
-        return timedelta(seconds=self.seconds)
+    ORDERED = "ordered"
+    LEFT_SEGMENTS = "left_segments"
 
 
-class SendEmail(
-    msgspec.Struct, frozen=True, tag_field="type", tag="send_email", forbid_unknown_fields=True
+class Once(msgspec.Struct, frozen=True, tag_field="type", tag="once"):
+    """Once in a customer's life."""
+
+
+class Again(
+    msgspec.Struct,
+    frozen=True,
+    tag_field="type",
+    tag="again",
+    forbid_unknown_fields=True,
+    omit_defaults=True,
 ):
-    """`template` names a folder of activation/templates; `content` goes before its own words.
+    """Once per entry key, and not within `after_days` times 24 hours of the last entry."""
 
-    Whoever saves a step passes its content through `clean_content` first. `subject`: of versions
-    that were stored before there was content; a stored version never changes.
-    """
-
-    step_key: str
-    template: str
-    subject: str | None = None
-    content: MailContent = MailContent()
-
-    @property
-    def words(self) -> MailContent:
-        if self.subject is None or self.content.subject is not None:
-            return self.content
-        return msgspec.structs.replace(self.content, subject=self.subject)
+    after_days: Annotated[int, msgspec.Meta(ge=0, le=3650)] = 0
 
 
-Step: TypeAlias = Wait | SendEmail
-Trigger: TypeAlias = FirstOrder | ConsentGiven
+Reentry: TypeAlias = Once | Again
 
 
 class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """`late_after_seconds`: how long after it was due a message may still leave.
 
-    The last three say how this flow differs from what is usual for its trigger
-    (activation/eligibility/flows.py); None: it does not.
+    `reentry` None: as is usual for the trigger. The last three say how this flow differs from what
+    is usual for its trigger (activation/eligibility/flows.py); None: it does not.
     """
 
     trigger: Trigger
     steps: tuple[Step, ...]
     late_after_seconds: int
+    exit_on: tuple[ExitOn, ...] = ()
+    reentry: Reentry | None = None
+    holdout_percent: Annotated[int, msgspec.Meta(ge=0, le=50)] = 0
     priority: int | None = None
     is_capped: bool | None = None
     keeps_quiet_hours: bool | None = None
 
     def __post_init__(self) -> None:
-        if len(set(self.step_keys)) != len(self.steps):
+        if len(set(self.step_keys)) != len(self.step_keys):
             raise ValueError("each step needs a step_key of its own")
         if self.late_after_seconds < 0 or any(
-            isinstance(step, Wait) and step.seconds < 0 for step in self.steps
+            isinstance(step, Wait) and min(step.seconds, step.days) < 0 for step in walk(self.steps)
         ):
             raise ValueError("a time span cannot be negative")
         if self.priority is not None and not HIGHEST_PRIORITY <= self.priority <= LOWEST_PRIORITY:
@@ -92,31 +144,65 @@ class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
         return timedelta(seconds=self.late_after_seconds)
 
     @property
+    def trigger_type(self) -> str:
+        return str(self.trigger.__struct_config__.tag)
+
+    @property
     def rules(self) -> FlowRules:
         """How urgent its mail is, and whether caps and quiet hours are for it."""
-        usual = rules_by_trigger(str(self.trigger.__struct_config__.tag))
-        return usual.changed(
+        return rules_by_trigger(self.trigger_type).changed(
             priority=self.priority,
             is_capped=self.is_capped,
             keeps_quiet_hours=self.keeps_quiet_hours,
         )
 
     @property
-    def first_delay(self) -> timedelta:
-        """From the moment to the first step that does something."""
-        total = timedelta()
+    def entry(self) -> Reentry:
+        """How often one may enter."""
+        if self.reentry is not None:
+            return self.reentry
+        return Once() if isinstance(self.trigger, FirstOrder) else Again()
+
+    @property
+    def first_waits(self) -> tuple[Wait, ...]:
+        """Those before the first step that does something."""
+        waits = []
         for step in self.steps:
             if not isinstance(step, Wait):
                 break
-            total += step.duration
-        return total
+            waits.append(step)
+        return tuple(waits)
+
+    @property
+    def first_delay(self) -> timedelta:
+        """From the moment to the first step that does something, with days of 24 hours."""
+        return sum((wait.duration for wait in self.first_waits), timedelta())
+
+    def first_due(self, moment: datetime, zone: ZoneInfo) -> datetime:
+        """When the first step that does something is due for whoever has this moment."""
+        for wait in self.first_waits:
+            moment = wait.ends(moment, zone)
+        return moment
+
+    @property
+    def program(self) -> tuple[Instruction, ...]:
+        """What `enrollments.step_position` counts in."""
+        return compile_steps(self.steps)
 
     @property
     def step_keys(self) -> tuple[str, ...]:
-        return tuple(step.step_key for step in self.steps)
+        return tuple(step.step_key for step in walk(self.steps))
+
+    def step_of(self, step_key: str) -> Step | None:
+        return next((step for step in walk(self.steps) if step.step_key == step_key), None)
 
     def position_of(self, step_key: str) -> int | None:
-        return self.step_keys.index(step_key) if step_key in self.step_keys else None
+        """Where in the program the step is."""
+        for position, instruction in enumerate(self.program):
+            step = instruction.branch if isinstance(instruction, Fork) else instruction
+            if not isinstance(step, Jump) and step.step_key == step_key:
+                return position
+        return None
 
 
 def read_definition(stored: Mapping[str, Any]) -> Definition:

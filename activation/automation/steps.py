@@ -10,10 +10,11 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from activation.automation.definition import Definition, SendEmail, read_definition
+from activation.automation.definition import Definition, SendEmail, Wait, read_definition
 from activation.dedupe import message_key
 from activation.eligibility import Decision, Defer, Send, Skip, Subject, decide_all
 from activation.refreshes import request_refreshes
+from core.errors import PermanentError
 from core.models import Message
 from core.models.enums import DeferReason, EnrollmentState, MessageState, SkipReason
 
@@ -178,6 +179,8 @@ def next_move(definition: Definition, position: int, due_at: datetime, *, now: d
         step = definition.steps[position]
         if isinstance(step, SendEmail):
             return SendNow(position, step, due_at)
+        if not isinstance(step, Wait):
+            raise PermanentError(f"The step {step.step_key!r} cannot be taken yet.")
         due_at += step.duration
         position += 1
         if due_at > now:

@@ -36,8 +36,6 @@ def test_the_stored_form_of_the_welcome_flow_is_exactly_this() -> None:
                 "type": "send_email",
                 "step_key": "welcome_email",
                 "template": "welcome",
-                "subject": None,
-                "content": {},
             },
         ],
         "late_after_seconds": 259200,

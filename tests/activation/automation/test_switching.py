@@ -2,6 +2,7 @@ from datetime import timedelta
 
 import pytest
 
+from activation.automation.definition import read_definition
 from activation.automation.presets import seed_presets
 from activation.automation.switching import load_automations, set_delay, switch_off, switch_on
 from core.database import session_scope
@@ -46,7 +47,7 @@ def test_an_edit_adds_a_version_and_changes_none(world: World) -> None:
         )
     assert (version, after.version) == (before.version + 1, before.version + 1)
     assert after.definition.first_delay == timedelta(minutes=5)
-    assert old.definition["steps"][0]["seconds"] == 0
+    assert read_definition(old.definition).first_delay == timedelta()
 
 
 @pytest.mark.parametrize(
