@@ -37,6 +37,7 @@ FREEZE_MEMBERS = text("""
 UPDATE crm.messages
 SET
     state = 'frozen',
+    waited_for = coalesce(messages.defer_reason, messages.waited_for),
     defer_reason = NULL,
     batch_id = member.batch_id,
     batch_position = member.batch_position,

@@ -94,6 +94,9 @@ class Message(Base):
     defer_reason: Mapped[DeferReason | None] = mapped_column(
         value_enum(DeferReason, "defer_reason")
     )
+    waited_for: Mapped[str | None] = mapped_column(
+        doc="the last `defer_reason` it had, kept when it was frozen"
+    )
     failure: Mapped[str | None] = mapped_column(doc="the provider's refusal, in words")
     bounce_kind: Mapped[BounceKind | None] = mapped_column(value_enum(BounceKind, "bounce_kind"))
     is_test: Mapped[bool] = mapped_column(server_default=text("false"))
