@@ -151,6 +151,9 @@ def _refused(
     _mind_refusal(session, outbox, held.shop_id, answer)
     if batch.may_have_been_accepted:
         return _try_again(session, held, answer)
+    if answer.kind is RefusalKind.LATER:
+        _try_again(session, held, answer)
+        return Delivered(SendReport(deferred=batch.message_count))
     finish_attempt(
         session, held, AttemptOutcome.REFUSED, status_code=answer.status, error=answer.message
     )
@@ -196,7 +199,7 @@ def _split(
 def _mind_refusal(session: Session, outbox: Outbox, shop_id: int, answer: Refused) -> None:
     """Keep the pace the provider asks for; or pause, the shop or all that share its account."""
     match answer.kind:
-        case RefusalKind.MAIL:
+        case RefusalKind.MAIL | RefusalKind.LATER:
             return
         case RefusalKind.RATE:
             delay = answer.retry_after or SLOW_DOWN_DEFAULT

@@ -26,6 +26,7 @@ IS_SILENT: Final = f"""EXISTS (
         knocking.shop_id = shops.shop_id
         AND knocking.state = 'open'
         AND knocking.next_attempt_at > clock_timestamp()
+        AND failed.outcome IS DISTINCT FROM 'refused'
         AND failed.finished_at
         > clock_timestamp() - interval '{LONGEST_SILENCE.total_seconds():.0f} seconds'
 )"""

@@ -48,6 +48,7 @@ class RefusalKind(StrEnum):
     MONTHLY_QUOTA = "monthly_quota"  # nothing more until the month of the bill, or its plan, ends
     SHOP = "shop"  # key, domain or request is wrong for every mail: pause until someone acts
     MAIL = "mail"  # at least one mail of the request is wrong: find it
+    LATER = "later"  # this mail not now, as greylisting has it: the same again, nobody else waits
 
 
 @dataclass(frozen=True)

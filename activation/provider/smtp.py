@@ -7,7 +7,8 @@
 What is certain about the mail, by how far the talk with the relay had come:
 
     before the content left    nothing was accepted      the same again, later
-    4xx, whenever              not accepted now          the same again, later
+    4xx to the sender          not accepted now          the same again, later; all mail waits
+    4xx to the recipient       not accepted now          the same again, later; nobody else waits
     5xx                        refused                   the mail, or the sender for every mail
     2xx to the content         accepted
     no answer to the content   unknown                   never again by itself: SMTP has no keys
@@ -55,6 +56,7 @@ PORTS: Final[Mapping[str, int]] = {"smtp": 587, "smtps": 465}
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 TEMPORARY: Final = 4
+OF_THE_RELAY: Final = frozenset({421, 452})  # it closes, or is full, whatever command it answers
 PERMANENT: Final = 5
 FINE: Final = 2
 CONTINUE: Final = 354
@@ -284,6 +286,9 @@ def _answer_for(code: int, words: bytes, kind: RefusalKind) -> ProviderAnswer:
     said = f"{code} {words.decode(errors='replace')[:300]}".strip()
     if code // 100 == PERMANENT:
         return Refused(RefusalKind.SHOP if code in OF_THE_SENDER else kind, code, said)
+    is_of_this_mail = kind is RefusalKind.MAIL and code not in OF_THE_RELAY
+    if code // 100 == TEMPORARY and is_of_this_mail:
+        return Refused(RefusalKind.LATER, code, said)
     return Unreachable(said)
 
 

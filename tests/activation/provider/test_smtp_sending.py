@@ -62,3 +62,19 @@ def test_a_relay_that_says_not_now_gets_the_same_mail_later(world: World, relay:
     first, second = relay.contents
     assert first == second
     assert world.message().state is MessageState.SENT
+
+
+@pytest.mark.requirement("AUTO-05")
+def test_a_greylisted_recipient_keeps_nobody_else_waiting(world: World, relay: FakeRelay) -> None:
+    """It counted as silence of the relay, so all mail of the shop waited up to a minute with it."""
+    relay.answers = {"rcpt TO:<c1@example.com>": "450 greylisted"}
+    world.buyers([1, 2, 3])
+    world.run_cleanly()
+    states = {message.customer_id: message.state for message in world.messages()}
+    assert states.pop(1) is MessageState.FROZEN
+    assert set(states.values()) == {MessageState.SENT}
+    relay.answers = {}
+    world.end_leases()
+    world.run_cleanly()
+    assert len(relay.contents) == 3
+    assert {message.state for message in world.messages()} == {MessageState.SENT}
