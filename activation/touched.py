@@ -70,7 +70,9 @@ FROM (
             (
                 SELECT max(audit_entries.acted_at)
                 FROM crm.audit_entries
-                WHERE audit_entries.shop_id = :shop_id
+                WHERE
+                    audit_entries.shop_id = :shop_id
+                    AND audit_entries.action = 'accept_held_data'
             )
         )
         AND memberships.exit_cause = 'order'

@@ -6,12 +6,15 @@ from datetime import time
 from typing import Annotated, Any, Final
 
 import typer
+from sqlalchemy.orm import Session
 
 from activation.eligibility.quiet import is_zone
 from activation.eligibility.rules import Rules, change_rules, read_rules
+from core.clock import SystemClock
 from core.database import SessionFactory, session_scope
 from core.errors import PermanentError
 from core.models import Shop as ShopRow
+from core.shops import business_clock
 from ops import shops
 from ops.commands import world_of
 from ops.progress import Progress
@@ -108,9 +111,14 @@ def set_limits(
     known = shops.connected_shops(factory, shop)
     with session_scope(factory) as session:
         return [
-            _report(session.get_one(ShopRow, shop_id), change_rules(session, shop_id, changes))
+            _changed(session, session.get_one(ShopRow, shop_id), changes)
             for shop_id in known.values()
         ]
+
+
+def _changed(session: Session, shop: ShopRow, changes: Mapping[str, Any]) -> dict[str, Any]:
+    now = business_clock(shop, SystemClock()).now()
+    return _report(shop, change_rules(session, shop.shop_id, changes, now=now))
 
 
 def limits_text(report: Mapping[str, Any]) -> str:

@@ -4,18 +4,19 @@ Sending reads them with everything else that decides (facts.py).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from datetime import time, timedelta
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime, time, timedelta
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from activation.eligibility.caps import Cap
 from activation.eligibility.quiet import QuietHours, is_zone
 from core.errors import PermanentError
-from core.models import SendRules, Shop
+from core.models import AuditEntry, SendRules, Shop
+from core.models.enums import AuditAction
 
 MOST_MAILS: Final = 1000
 LONGEST_WINDOW: Final = timedelta(days=90)  # how far back sending looks at most
@@ -52,6 +53,18 @@ class Rules:
 
 
 DEFAULTS: Final = Rules()
+
+WAKE_WAITING = text("""
+-- Changes crm.messages: what waits for a cap or for the morning is due now, to be looked at anew.
+-- Index ix_messages__queue.
+UPDATE crm.messages
+SET due_at = :now
+WHERE
+    shop_id = :shop_id
+    AND state = 'queued'
+    AND due_at > :now
+    AND defer_reason IN ('frequency_cap', 'quiet_hours')
+""")
 FIELDS: Final = tuple(field.name for field in fields(Rules))
 
 
@@ -61,24 +74,57 @@ def read_rules(session: Session, shop_id: int) -> Rules:
     return DEFAULTS if row is None else Rules(**row)
 
 
-def change_rules(session: Session, shop_id: int, changes: Mapping[str, Any]) -> Rules:
+def change_rules(
+    session: Session,
+    shop_id: int,
+    changes: Mapping[str, Any],
+    *,
+    now: datetime,
+    user_id: int | None = None,
+) -> Rules:
     """Change some of a shop's rules, in the caller's transaction; returns all of them.
 
-    They hold from the next mail on; what waits is looked at again when it is due. Raises
-    PermanentError when the result makes no sense, with all that is wrong.
+    They hold from the next mail on, and what waits by the old ones is looked at again. Who changed
+    what is kept. `now` is business time. Raises PermanentError when the result makes no sense, with
+    all that is wrong.
     """
     session.execute(select(Shop.shop_id).where(Shop.shop_id == shop_id).with_for_update()).one()
-    rules = replace(read_rules(session, shop_id), **changes)
+    before = read_rules(session, shop_id)
+    rules = replace(before, **changes)
     problems = problems_of(rules)
     if problems:
         raise PermanentError(" ".join(problems))
+    if rules == before:
+        return rules
     values = {name: getattr(rules, name) for name in FIELDS}
     session.execute(
         insert(SendRules)
         .values(shop_id=shop_id, **values)
         .on_conflict_do_update(index_elements=["shop_id"], set_=values)
     )
+    session.execute(WAKE_WAITING, {"shop_id": shop_id, "now": now})
+    session.add(
+        AuditEntry(
+            shop_id=shop_id,
+            acted_at=now,
+            user_id=user_id,
+            action=AuditAction.CHANGE_LIMITS,
+            about=None,
+            reason="",
+            figures={"before": _plain(before), "after": _plain(rules)},
+        )
+    )
+    session.flush()
     return rules
+
+
+def _plain(rules: Rules) -> dict[str, int | str | None]:
+    """As JSON has it."""
+    values = asdict(rules)
+    return {
+        name: value.isoformat() if isinstance(value, time) else value
+        for name, value in values.items()
+    }
 
 
 def problems_of(rules: Rules) -> list[str]:

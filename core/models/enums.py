@@ -161,6 +161,7 @@ class AuditAction(StrEnum):
     RESEND_UNKNOWN = "resend_unknown"
     SET_DOUBLE_OPT_IN = "set_double_opt_in"
     REPAIR_STATISTICS = "repair_statistics"
+    CHANGE_LIMITS = "change_limits"
 
 
 class EnrollmentState(StrEnum):

@@ -13,6 +13,7 @@ from decimal import Decimal
 import pytest
 
 from activation.acceptance import Acceptance, accept_held
+from activation.eligibility.rules import change_rules
 from activation.gate import GATE, Gate
 from activation.holds import Hold, read_hold
 from activation.work import orders_due
@@ -151,6 +152,9 @@ def test_a_batch_that_is_applied_while_it_is_written_is_held_at_a_fifth(
     for people in range(10, PEOPLE + 1, 10):
         spelled_as_tests(world, people)
         world.clock.advance(timedelta(minutes=1))
+        # What a person decides about something else accepts none of it; it began the count anew.
+        with session_scope(world.factory) as session:
+            change_rules(session, world.shop_id, {"short_cap_hours": people // 10}, now=world.now)
         world.run_cleanly(gate=gate)
     moved = len(rows(world)) - before
     if not gate.is_on:

@@ -220,10 +220,26 @@ def test_rules_that_became_stricter_hold_for_what_is_frozen_already(world: World
     def tighten(step: str) -> None:
         if step == "frozen":
             with session_scope(world.factory) as session:
-                change_rules(session, world.shop_id, {"short_cap_hours": 30})
+                change_rules(session, world.shop_id, {"short_cap_hours": 30}, now=world.now)
 
     world.run_cleanly(checkpoint=tighten)
     assert waits(world, second) == (MessageState.QUEUED, CAP, 9 * HOURS)
+
+
+@pytest.mark.requirement("EMAIL-02")
+def test_rules_that_became_laxer_let_go_what_waits_by_the_old_ones(world: World) -> None:
+    """It waited until the cap it had been deferred by would have been free."""
+    world.add_customer(1)
+    flow = add_flow(world, "vip")
+    sent_at = world.now - 3 * HOURS
+    queue(world, flow, 1, state="sent", due_at=sent_at, sent_at=sent_at, frozen_at=sent_at)
+    second = queue(world, flow, 1)
+    world.run_cleanly()
+    assert waits(world, second) == (MessageState.QUEUED, CAP, 17 * HOURS)
+    with session_scope(world.factory) as session:
+        change_rules(session, world.shop_id, {"short_cap_hours": 2}, now=world.now)
+    world.run_cleanly()
+    assert message(world, second).state is MessageState.SENT
 
 
 @pytest.mark.requirement("EMAIL-02")

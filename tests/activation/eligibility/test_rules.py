@@ -4,18 +4,21 @@ from datetime import UTC, time, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from activation.eligibility.caps import Cap
 from activation.eligibility.quiet import QuietHours
 from activation.eligibility.rules import DEFAULTS, Rules, change_rules, read_rules
 from core.database import session_scope
 from core.errors import PermanentError
+from core.models import AuditEntry
+from core.models.enums import AuditAction
 from tests.activation.world import World
 
 
 def change(world: World, **changes: Any) -> Rules:
     with session_scope(world.factory) as session:
-        return change_rules(session, world.shop_id, changes)
+        return change_rules(session, world.shop_id, changes, now=world.now)
 
 
 def stored(world: World, shop_id: int = 0) -> Rules:
@@ -40,6 +43,21 @@ def test_what_is_changed_is_kept_and_the_rest_stays(world: World) -> None:
     assert changed.quiet_hours("Europe/Berlin") is None
     assert changed.time_zone == "America/New_York"
     assert stored(world, other) == DEFAULTS
+
+
+@pytest.mark.requirement("EMAIL-02")
+def test_who_changed_what_is_kept_and_nothing_of_what_changed_nothing(world: World) -> None:
+    change(world, short_cap_hours=10, quiet_from=time(22))
+    change(world, short_cap_hours=10)
+    with session_scope(world.factory) as session:
+        [entry] = session.scalars(select(AuditEntry))
+        assert (entry.action, entry.acted_at) == (AuditAction.CHANGE_LIMITS, world.now)
+        before, after = entry.figures["before"], entry.figures["after"]
+    assert {name for name in after if after[name] != before[name]} == {
+        "short_cap_hours",
+        "quiet_from",
+    }
+    assert (before["quiet_from"], after["quiet_from"]) == ("21:00:00", "22:00:00")
 
 
 @pytest.mark.requirement("EMAIL-02")
