@@ -79,7 +79,9 @@ class Enrollment(Base):
         ),
         Index(
             "ix_enrollments__due",
+            "shop_id",
             "due_at",
+            "enrollment_id",
             postgresql_where=text("state = 'active'"),
         ),
         Index("ix_enrollments__customer", "shop_id", "customer_id"),
@@ -97,7 +99,7 @@ class Enrollment(Base):
     checkout_key: Mapped[str | None] = mapped_column(doc="the checkout behind the moment")
     segment: Mapped[str | None] = mapped_column(doc="the segment behind the moment")
     state: Mapped[EnrollmentState] = mapped_column(value_enum(EnrollmentState, "state"))
-    exit_reason: Mapped[str | None]
+    exit_reason: Mapped[str | None] = mapped_column(doc="ExitReason")
     is_held_out: Mapped[bool] = mapped_column(server_default=text("false"))
     is_test: Mapped[bool] = mapped_column(
         server_default=text("false"), doc="started by hand; outside statistics"

@@ -171,6 +171,24 @@ class EnrollmentState(StrEnum):
     TOO_LATE = "too_late"
 
 
+class ExitReason(StrEnum):
+    """Why somebody left a flow before its end.
+
+    `ordered` and `checkout_completed` are its goal. `merged`: another enrolment stands for theirs.
+    """
+
+    ORDERED = "ordered"
+    CHECKOUT_COMPLETED = "checkout_completed"
+    CHECKOUT_GONE = "checkout_gone"
+    LEFT_SEGMENTS = "left_segments"
+    ORDER_GONE = "order_no_longer_counts"
+    MERGED = "merged"
+
+    @property
+    def is_goal(self) -> bool:
+        return self in (ExitReason.ORDERED, ExitReason.CHECKOUT_COMPLETED)
+
+
 class MessageState(StrEnum):
     QUEUED = "queued"
     FROZEN = "frozen"

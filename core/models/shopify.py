@@ -68,6 +68,19 @@ class Order(Base):
     __table_args__ = (
         Index("ix_orders__customer", "shop_id", "customer_id", "processed_at"),
         Index("ix_orders__processed", "shop_id", "processed_at"),
+        Index(
+            "ix_orders__checkout_token",
+            "shop_id",
+            "checkout_token",
+            postgresql_where=text("checkout_token IS NOT NULL"),
+        ),
+        Index(
+            "ix_orders__guest",
+            "shop_id",
+            text("lower(btrim(email))"),
+            "processed_at",
+            postgresql_where=text("customer_id IS NULL AND email IS NOT NULL"),
+        ),
         {"schema": RAW},
     )
 
