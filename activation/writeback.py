@@ -65,25 +65,35 @@ ORDER BY customers.customer_id
 # later one is not written before that has ended: activation/writer.py waits for its lease. Or the
 # earlier could arrive last, and stay.
 SUPERSEDE_EARLIER = text("""
--- Changes crm.write_backs: earlier wishes about the same, not to be written any more.
+-- Changes crm.write_backs: earlier wishes about the same, not to be written any more. They are
+-- locked in their order, so that two who supersede many wait for each other and no more.
 -- Index ix_write_backs__customer.
-UPDATE crm.write_backs AS earlier
+UPDATE crm.write_backs AS superseded
 SET
     state = 'superseded',
     finished_at = :at,
     next_attempt_at = CASE
-        WHEN earlier.attempts > 0 AND earlier.error IS NULL THEN earlier.next_attempt_at
+        WHEN superseded.attempts > 0 AND superseded.error IS NULL THEN superseded.next_attempt_at
     END
-FROM crm.write_backs AS later
 WHERE
-    later.shop_id = :shop_id
-    AND later.write_back_id = ANY(CAST(:write_back_ids AS bigint []))
-    AND earlier.shop_id = later.shop_id
-    AND earlier.customer_id = later.customer_id
-    AND earlier.write_back_id < later.write_back_id
-    AND earlier.state = 'queued'
-    AND (earlier.kind = 'consent') = (later.kind = 'consent')
-    AND lower(earlier.tag) IS NOT DISTINCT FROM lower(later.tag)
+    superseded.shop_id = :shop_id
+    AND superseded.write_back_id IN (
+        SELECT earlier.write_back_id
+        FROM crm.write_backs AS later
+        INNER JOIN crm.write_backs AS earlier
+            ON
+                later.shop_id = earlier.shop_id
+                AND later.customer_id = earlier.customer_id
+                AND later.write_back_id > earlier.write_back_id
+                AND (later.kind = 'consent') = (earlier.kind = 'consent')
+                AND lower(later.tag) IS NOT DISTINCT FROM lower(earlier.tag)
+        WHERE
+            later.shop_id = :shop_id
+            AND later.write_back_id = ANY(CAST(:write_back_ids AS bigint []))
+            AND earlier.state = 'queued'
+        ORDER BY earlier.write_back_id
+        FOR UPDATE OF earlier
+    )
 """)
 
 
@@ -98,6 +108,36 @@ class Occasion:
     at: datetime
 
 
+@dataclass(frozen=True)
+class TagWish:
+    """A tag of one customer to be added or removed. `occasion` names what asked for it (a step of
+    an enrolment) by stable identifiers.
+    """
+
+    customer_id: int
+    tag: str
+    is_added: bool
+    occasion: str
+
+
+def request_tags(session: Session, shop_id: int, wishes: Sequence[TagWish], *, at: datetime) -> int:
+    """Have these tags added or removed at Shopify, once the caller's transaction commits.
+
+    Returns how many are new: the same occasion again changes nothing. Of one customer and tag the
+    last counts. `at` is business time.
+    """
+    rows = [
+        _tag(
+            Occasion(shop_id, wish.occasion, at),
+            wish.customer_id,
+            WriteBackKind.ADD_TAG if wish.is_added else WriteBackKind.REMOVE_TAG,
+            wish.tag,
+        )
+        for wish in wishes
+    ]
+    return _queue(session, Occasion(shop_id, "", at), rows)
+
+
 def request_tag(
     session: Session,
     shop_id: int,
@@ -108,14 +148,9 @@ def request_tag(
     occasion: str,
     at: datetime,
 ) -> bool:
-    """Have a tag added or removed at Shopify, once the caller's transaction commits.
-
-    `occasion` names what asked for it (a step of an enrolment): the same again changes nothing and
-    returns False. `at` is business time.
-    """
-    kind = WriteBackKind.ADD_TAG if add else WriteBackKind.REMOVE_TAG
-    asked = Occasion(shop_id, occasion, at)
-    return _queue(session, asked, [_tag(asked, customer_id, kind, tag)]) > 0
+    """As `request_tags`, of one; returns whether it is new."""
+    wish = TagWish(customer_id, tag, is_added=add, occasion=occasion)
+    return request_tags(session, shop_id, [wish], at=at) > 0
 
 
 def after_unsubscribe(session: Session, asked: Occasion, email: str) -> int:
@@ -161,6 +196,7 @@ def _customers(session: Session, shop_id: int, email: str) -> Sequence[Any]:
 
 
 def _queue(session: Session, asked: Occasion, wishes: Sequence[dict[str, Any]]) -> int:
+    """Numbered in the order in which they come, by which the later one is told."""
     if not wishes:
         return 0
     statement = (

@@ -87,7 +87,7 @@ def _automation_off(facts: Facts, _now: datetime) -> Refusal:
 
 
 def _exited(facts: Facts, _now: datetime) -> Refusal:
-    return None if facts.entry_holds else Skip(SkipReason.EXITED)
+    return None if facts.entry_holds else Skip(SkipReason.EXITED, exit=facts.exit_reason)
 
 
 def _deleted(facts: Facts, _now: datetime) -> Refusal:

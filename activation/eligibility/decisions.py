@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from core.models.enums import DeferReason, SkipReason
+from core.models.enums import DeferReason, ExitReason, SkipReason
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,13 @@ class Send:
 
 @dataclass(frozen=True)
 class Skip:
-    """It will never leave. `waited_for`: what it waited for, if that made it too late."""
+    """It will never leave. `waited_for`: what it waited for, if that made it too late. `exit`: why
+    its customer left the flow, if they did.
+    """
 
     reason: SkipReason
     waited_for: DeferReason | None = None
+    exit: ExitReason | None = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from activation.eligibility.addresses import is_address
 from activation.eligibility.caps import Cap, free_at
+from activation.eligibility.exits import read_exits
 from activation.eligibility.flows import CONSENT_GIVEN, FlowRules, rules_by_trigger
 from activation.eligibility.quiet import QuietHours
 from activation.eligibility.reading import READ_FACTS, READ_SHOP
@@ -20,7 +21,7 @@ from activation.eligibility.rules import DEFAULTS, Rules
 from activation.freshness import TOLD_BY_WEBHOOK, Freshness, read_freshness
 from core.arrays import array_text
 from core.ingestion.screen import Screen
-from core.models.enums import ConsentState, DeferReason, GateCheck
+from core.models.enums import ConsentState, DeferReason, ExitReason, GateCheck
 
 # The provider may have taken a mail whose outcome we never learned until this long after it was
 # frozen (outbox/batches.py gives up after 23 hours).
@@ -29,6 +30,7 @@ UNKNOWN_FOR: Final = timedelta(hours=24)
 # either.
 LAG: Final = timedelta(days=2)
 CHANCES: Final = 1 << 32
+NOBODY: Final[Mapping[int, ExitReason]] = {}
 
 
 class Stage(Enum):
@@ -43,7 +45,8 @@ class Stage(Enum):
 class Subject:
     """One mail to decide on. `key` is the caller's: of an enrolment, and then of the message.
 
-    `waits_for`: why it has been waiting, if it has. A test mail is held up by no cap and no gate.
+    `waits_for`: why it has been waiting, if it has. `enrollment_id`: whose exits are looked at,
+    where its flow has any. A test mail is held up by no cap and no gate, and by no exit.
     Nobody changes it; as for facts, being frozen would cost more than all it is used for.
     """
 
@@ -56,6 +59,7 @@ class Subject:
     priority: int = 0
     waits_for: DeferReason | None = None
     is_test: bool = False
+    enrollment_id: int | None = None
 
 
 @dataclass(slots=True)
@@ -98,6 +102,7 @@ class Facts:
     mails_before: int  # to the address, due, of other workers, and to go first
     has_turn: bool
     spread: float  # from 0 up to 1, the same for an address every time
+    exit_reason: ExitReason | None = None  # why `entry_holds` is not so
 
 
 # What is said of a mail itself when nothing speaks against it: the last columns of READ_FACTS.
@@ -130,8 +135,11 @@ class Known:
         freshness: Freshness,
         screen: Screen | None,
         turns: Mapping[int, str] | None,
+        *,
+        exits: Mapping[int, ExitReason] = NOBODY,
     ) -> None:
         self.rows = rows
+        self._exits = exits
         self._shop = shop
         self._freshness = freshness
         self._screen = screen
@@ -140,9 +148,10 @@ class Known:
 
     def facts_of(self, row: Row[Any], subject: Subject) -> Facts:
         shop = self._shop
+        exit_reason = self._exit_of(row, subject)
         return Facts(
             automation_is_active=row.automation_is_active,
-            entry_holds=row.entry_holds,
+            entry_holds=exit_reason is None,
             customer_is_known=row.customer_is_known,
             customer_is_deleted=row.customer_is_deleted,
             customer_is_merging=row.customer_is_merging,
@@ -174,6 +183,7 @@ class Known:
             mails_before=row.mails_before,
             has_turn=self._has_turn(row),
             spread=_spread(row.email_normalized),
+            exit_reason=exit_reason,
         )
 
     def is_fine(self, row: Row[Any], subject: Subject, *, now: datetime) -> bool:
@@ -185,6 +195,7 @@ class Known:
         return (
             row[_FINE_FROM:] == _ALL_FINE
             and not subject.is_test
+            and row.key not in self._exits
             and now <= subject.expires_at
             and row.has_valid_email is not False
             and bool(row.email)
@@ -193,6 +204,11 @@ class Known:
             and not self._is_erased(row)
             and (not row.counted or free_at(self._flows.caps_of(row), row.counted, now=now) is None)
         )
+
+    def _exit_of(self, row: Row[Any], subject: Subject) -> ExitReason | None:
+        if subject.is_test:
+            return None
+        return self._exits.get(row.key) or (None if row.entry_holds else ExitReason.ORDER_GONE)
 
     def _has_turn(self, row: Row[Any]) -> bool:
         return self._turns is None or self._turns.get(row.key) == row.email_normalized
@@ -216,7 +232,7 @@ def read_known(
     stage: Stage = Stage.CREATED,
     turns: Mapping[int, str] | None = None,
 ) -> Known:
-    """One query for all subjects, and three of the shop.
+    """One query for all subjects, and three of the shop; one more where a flow has exits.
 
     `turns`: the address of each key whose turn is ours; None: nobody takes turns.
     Whoever was erased counts as suppressed, by number or by address, whatever else is known.
@@ -233,7 +249,8 @@ def read_known(
         customer_ids=(row.customer_id for row in rows if row.customer_id is not None),
         emails=(row.email for row in rows),
     )
-    return Known(shop, rows, freshness, screen, turns)
+    exits = _read_exits(session, shop_id, subjects, shop)
+    return Known(shop, rows, freshness, screen, turns, exits=exits)
 
 
 def load_facts(
@@ -286,6 +303,20 @@ def _read(
             "due_at": [subject.due_at for subject in subjects],
         },
     ).all()
+
+
+def _read_exits(
+    session: Session, shop_id: int, subjects: Sequence[Subject], shop: Row[Any]
+) -> Mapping[int, ExitReason]:
+    watched = frozenset(shop.watched)
+    asked = {
+        subject.key: subject.enrollment_id
+        for subject in subjects
+        if subject.enrollment_id is not None
+        and subject.automation_id in watched
+        and not subject.is_test
+    }
+    return read_exits(session, shop_id, asked, automation_ids=watched) if asked else NOBODY
 
 
 class _Flows:

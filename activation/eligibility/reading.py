@@ -5,7 +5,8 @@ from sqlalchemy import text
 from activation.consent.clicks import MUST_CONFIRM
 
 READ_SHOP = text("""
--- Returns what decides for all mail of the shop. Changes nothing. Primary keys.
+-- Returns what decides for all mail of the shop: of its flows those whose mail counts for no cap,
+-- and those that may end for more than their order (exits.py). Changes nothing. Primary keys.
 SELECT
     coalesce(btrim(shops.postal_address), '') <> '' AS has_postal_address,
     shops.sender_address,
@@ -17,18 +18,8 @@ SELECT
         WHEN send_paces.paused_until > clock_timestamp()
             THEN :now + (send_paces.paused_until - clock_timestamp())
     END AS paused_until,
-    ARRAY(
-        SELECT automations.automation_id
-        FROM crm.automations
-        INNER JOIN crm.automation_versions AS versions
-            ON
-                automations.shop_id = versions.shop_id
-                AND automations.automation_id = versions.automation_id
-                AND automations.current_version = versions.version
-        WHERE
-            automations.shop_id = shops.shop_id
-            AND versions.definition #>> '{trigger,type}' = :no_marketing
-    ) AS uncounted,
+    coalesce(flows.uncounted, '{}') AS uncounted,
+    coalesce(flows.watched, '{}') AS watched,
     send_rules.shop_id IS NOT NULL AS has_rules,
     send_rules.short_cap_mails,
     send_rules.short_cap_hours,
@@ -40,6 +31,24 @@ SELECT
 FROM crm.shops
 LEFT JOIN crm.send_paces ON shops.shop_id = send_paces.shop_id
 LEFT JOIN crm.send_rules ON shops.shop_id = send_rules.shop_id
+CROSS JOIN LATERAL (
+    SELECT
+        array_agg(automations.automation_id) FILTER (
+            WHERE versions.definition #>> '{trigger,type}' = :no_marketing
+        ) AS uncounted,
+        array_agg(automations.automation_id) FILTER (
+            WHERE
+            versions.definition #>> '{trigger,type}' IN ('abandoned_checkout', 'silence')
+            OR versions.definition ? 'exit_on'
+        ) AS watched
+    FROM crm.automations
+    INNER JOIN crm.automation_versions AS versions
+        ON
+            automations.shop_id = versions.shop_id
+            AND automations.automation_id = versions.automation_id
+            AND automations.current_version = versions.version
+    WHERE automations.shop_id = shops.shop_id
+) AS flows
 WHERE shops.shop_id = :shop_id
 """)
 
@@ -100,6 +109,7 @@ SELECT
     END AS counted,
     flows.is_active AS automation_is_active,
     subject.order_id IS NULL
+    OR flows.trigger_type = 'silence'
     OR coalesce(orders.is_counted AND orders.customer_id = subject.customer_id, false)
         AS entry_holds,
     customers.customer_id IS NOT NULL AS customer_is_known,

@@ -9,12 +9,13 @@ from pydantic import SecretStr
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
+from activation.automation.exits import record_exits
 from activation.dedupe import is_displaced
 from activation.eligibility import Decision, Defer, Skip, Stage, Subject, decide_all
 from activation.eligibility.turns import give_back
 from activation.refreshes import request_refreshes
 from core.arrays import array_text
-from core.models.enums import DeferReason, MessageState, SkipReason
+from core.models.enums import DeferReason, ExitReason, MessageState, SkipReason
 
 _COLUMNS = """
     messages.message_id,
@@ -30,7 +31,8 @@ _COLUMNS = """
     messages.is_test,
     messages.dedupe_key,
     enrollments.order_id,
-    messages.batch_id
+    messages.batch_id,
+    messages.enrollment_id
 FROM crm.messages
 LEFT JOIN crm.enrollments
     ON
@@ -142,6 +144,7 @@ class Member:
     dedupe_key: str
     order_id: int | None
     batch_id: int | None = None
+    enrollment_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -230,6 +233,19 @@ def settle(
     )
     gone = [each.email for each in members if _is_over(outcomes.get(each.message_id))]
     give_back(session, shop_id, gone, now=now)
+    record_exits(session, shop_id, _exits(members, outcomes), now=now)
+
+
+def _exits(
+    members: Sequence[Member], outcomes: Mapping[int, Decision | Failed]
+) -> dict[int, ExitReason]:
+    """Why the enrolments of those that are skipped for it end."""
+    exits = {}
+    for member in members:
+        outcome = outcomes.get(member.message_id)
+        if isinstance(outcome, Skip) and outcome.exit and member.enrollment_id is not None:
+            exits[member.enrollment_id] = outcome.exit
+    return exits
 
 
 def _is_over(outcome: Decision | Failed | None) -> bool:
@@ -241,7 +257,7 @@ def _settled(
 ) -> tuple[int, str, str | None, str | None, str | None, datetime]:
     queued = MessageState.QUEUED.value
     match outcome:
-        case Skip(reason, waited_for):
+        case Skip(reason=reason, waited_for=waited_for):
             state = MessageState.SKIPPED.value
             waited = waited_for and waited_for.value
             return member.message_id, state, reason.value, waited, None, member.due_at
@@ -265,6 +281,7 @@ def _subject(member: Member) -> Subject:
         priority=member.priority,
         waits_for=member.defer_reason,
         is_test=member.is_test,
+        enrollment_id=member.enrollment_id,
     )
 
 

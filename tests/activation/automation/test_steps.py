@@ -1,54 +1,17 @@
 """Due enrolments move on: waits, mails, exits."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from activation.automation.definition import Definition, FirstOrder, SendEmail, Wait
 from activation.automation.enrollment import enrol
-from activation.automation.steps import (
-    Finished,
-    SendNow,
-    WaitUntil,
-    next_move,
-    run_due_steps,
-)
+from activation.automation.steps import run_due_steps
 from activation.automation.switching import set_delay, switch_off
 from core.database import session_scope
 from core.models.enums import DeferReason, EnrollmentState, MessageState, SkipReason
 from tests.activation.world import World
 
-NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-FIRST = SendEmail(step_key="one", template="welcome")
-SECOND = SendEmail(step_key="two", template="welcome")
-FLOW = Definition(
-    trigger=FirstOrder(),
-    steps=(
-        Wait(step_key="a", seconds=3600),
-        Wait(step_key="b", seconds=3600),
-        FIRST,
-        Wait(step_key="c", seconds=60),
-        SECOND,
-    ),
-    late_after_seconds=60,
-)
-
-
-@pytest.mark.parametrize(
-    ("position", "due_at", "move"),
-    [
-        (0, NOW, WaitUntil(1, NOW + HOUR)),
-        (0, NOW - HOUR, WaitUntil(2, NOW + HOUR)),
-        (0, NOW - 2 * HOUR, SendNow(2, FIRST, NOW)),
-        (0, NOW - 5 * HOUR, SendNow(2, FIRST, NOW - 3 * HOUR)),
-        (2, NOW, SendNow(2, FIRST, NOW)),
-        (3, NOW - HOUR, SendNow(4, SECOND, NOW - HOUR + timedelta(minutes=1))),
-        (5, NOW, Finished(5)),
-    ],
-)
-def test_waits_that_are_over_are_passed(position: int, due_at: datetime, move: object) -> None:
-    assert next_move(FLOW, position, due_at, now=NOW) == move
 
 
 @pytest.mark.requirement("FLOW-01", "EMAIL-02")

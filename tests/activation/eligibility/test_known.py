@@ -17,7 +17,7 @@ from activation.eligibility.facts import FINE, Known, load_facts, read_known
 from activation.eligibility.reading import READ_FACTS
 from activation.freshness import Freshness
 from core.database import session_scope
-from core.models.enums import ConsentState, DeferReason, GateCheck
+from core.models.enums import ConsentState, DeferReason, ExitReason, GateCheck
 from tests.activation.world import World
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -128,6 +128,7 @@ around = st.fixed_dictionaries(
         "freshness": st.builds(Freshness, mostly(False, True), st.booleans()),
         "screen": mostly(None, Erased()),
         "turns": st.sampled_from([None, {}, {0: ADDRESSES[0], 1: ADDRESSES[1], 2: "another"}]),
+        "exits": mostly({}, {0: ExitReason.ORDERED, 2: ExitReason.LEFT_SEGMENTS}),
     }
 )
 batches = st.lists(st.tuples(rows, subjects), max_size=8)
