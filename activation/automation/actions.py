@@ -40,7 +40,7 @@ class Wait(
         """
         if self.days:
             at = (at.astimezone(zone) + timedelta(days=self.days)).astimezone(UTC)
-        return at + timedelta(seconds=self.seconds)
+        return at.astimezone(UTC) + timedelta(seconds=self.seconds)
 
 
 class UniqueCode(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
