@@ -89,21 +89,21 @@ SELECT
 STEPS_DUE = text(f"""
 -- Returns whether an enrolment, a message or an open batch is due, or an unknown one is to be
 -- looked for. Changes nothing. Business time is the shop's own. Indexes ix_enrollments__due,
--- ix_messages__queue, ix_message_batches__open, ix_message_batches__unknown.
+-- ix_messages__queue, ix_message_batches__open, ix_message_batches__unknown. Of enrolments the one
+-- due first is asked for: whether one EXISTS, a planner looks up in the table, read from its start.
 SELECT EXISTS (
     SELECT 1
     FROM crm.shops
     WHERE
         shops.uninstalled_at IS NULL
         AND (
-            EXISTS (
-                SELECT 1
+            (
+                SELECT enrollments.due_at
                 FROM crm.enrollments
-                WHERE
-                    enrollments.shop_id = shops.shop_id
-                    AND enrollments.state = 'active'
-                    AND enrollments.due_at <= :now + shops.clock_offset
-            )
+                WHERE enrollments.shop_id = shops.shop_id AND enrollments.state = 'active'
+                ORDER BY enrollments.due_at, enrollments.enrollment_id
+                LIMIT 1
+            ) <= :now + shops.clock_offset
             OR EXISTS (
                 SELECT 1
                 FROM crm.messages
@@ -140,12 +140,16 @@ SELECT
     CAST(extract(
         EPOCH FROM least(
             (
-                SELECT min(enrollments.due_at - shops.clock_offset - :now)
-                FROM crm.enrollments
-                INNER JOIN crm.shops ON enrollments.shop_id = shops.shop_id
-                WHERE enrollments.state = 'active'
-                    AND shops.uninstalled_at IS NULL
-                    AND enrollments.due_at <= :now + shops.clock_offset + :horizon
+                SELECT min(following.due_at - shops.clock_offset - :now)
+                FROM crm.shops
+                CROSS JOIN LATERAL (
+                    SELECT enrollments.due_at
+                    FROM crm.enrollments
+                    WHERE enrollments.shop_id = shops.shop_id AND enrollments.state = 'active'
+                    ORDER BY enrollments.due_at, enrollments.enrollment_id
+                    LIMIT 1
+                ) AS following
+                WHERE shops.uninstalled_at IS NULL
             ),
             (
                 SELECT min(messages.due_at - shops.clock_offset - :now)

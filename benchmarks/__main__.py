@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks import (
     delivery,
+    due_steps,
     eligibility,
     events,
     ingest,
@@ -27,6 +28,7 @@ from benchmarks import (
 
 BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {
     "delivery": delivery.run,
+    "due_steps": due_steps.run,
     "events": events.run,
     "eligibility": eligibility.run,
     "ingest": ingest.run,
