@@ -154,7 +154,7 @@ def _shop() -> Iterator[tuple[Engine, SessionFactory]]:
             seed_presets(session, 1, now=NOW)
             session.execute(text("UPDATE crm.automations SET is_active = true"))
             session.execute(text(ADD_PEOPLE), {"now": NOW, "people": DUE})
-            welcome = session.execute(
+            welcome: int = session.execute(
                 text("SELECT automation_id FROM crm.automations WHERE key = :key"), {"key": WELCOME}
             ).scalar_one()
             hour = timedelta(hours=1)
@@ -223,7 +223,7 @@ def _round(factory: SessionFactory) -> float:
 def _explain(factory: SessionFactory) -> dict[str, Any]:
     """How the claim reads enrolments, as Postgres did it."""
     with session_scope(factory) as session:
-        plan = session.execute(
+        plan: dict[str, Any] = session.execute(
             text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)\n{CLAIM_DUE.text}"),
             {"shop_id": 1, "now": NOW, "limit": LIMIT},
         ).scalar_one()[0]["Plan"]

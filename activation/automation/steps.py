@@ -10,10 +10,10 @@ exits       who leaves before the end is said by activation/eligibility/exits.py
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from pydantic import SecretStr
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from activation.automation.actions import AddTag, Condition, Fork, RemoveTag, SendEmail
@@ -25,7 +25,6 @@ from activation.eligibility import Decision, Defer, Send, Skip, Subject, decide_
 from activation.eligibility.exits import read_exits
 from activation.refreshes import request_refreshes
 from activation.writeback import TagWish, request_tags
-from core.models import Message
 from core.models.enums import (
     DeferReason,
     EnrollmentState,
@@ -34,7 +33,74 @@ from core.models.enums import (
     SkipReason,
 )
 
-UNKNOWN_STANDING = Standing()
+UNKNOWN_STANDING: Final = Standing()
+COLUMNS: Final = (
+    "dedupe_keys",
+    "automation_ids",
+    "versions",
+    "step_keys",
+    "enrollment_ids",
+    "customer_ids",
+    "emails",
+    "are_tests",
+    "states",
+    "skip_reasons",
+    "defer_reasons",
+    "priorities",
+    "due_at",
+    "expires_at",
+)
+
+INSERT_MESSAGES = text("""
+-- Returns the states of new rows. Changes crm.messages: one row per mail, unless it is there.
+-- Index uq_messages__shop_id_dedupe_key.
+INSERT INTO crm.messages (
+    shop_id, dedupe_key, automation_id, version, step_key, enrollment_id, customer_id, email,
+    is_test, state, skip_reason, defer_reason, priority, due_at, expires_at, run_id, queued_at,
+    finished_at
+)
+SELECT
+    :shop_id,
+    mails.dedupe_key,
+    mails.automation_id,
+    mails.version,
+    mails.step_key,
+    mails.enrollment_id,
+    mails.customer_id,
+    mails.email,
+    mails.is_test,
+    mails.state,
+    mails.skip_reason,
+    mails.defer_reason,
+    mails.priority,
+    mails.due_at,
+    mails.expires_at,
+    :run_id,
+    :now,
+    CASE WHEN mails.state = 'skipped' THEN CAST(:now AS timestamptz) END
+FROM
+    unnest(
+        CAST(:dedupe_keys AS text []),
+        CAST(:automation_ids AS integer []),
+        CAST(:versions AS integer []),
+        CAST(:step_keys AS text []),
+        CAST(:enrollment_ids AS bigint []),
+        CAST(:customer_ids AS bigint []),
+        CAST(:emails AS text []),
+        CAST(:are_tests AS boolean []),
+        CAST(:states AS text []),
+        CAST(:skip_reasons AS text []),
+        CAST(:defer_reasons AS text []),
+        CAST(:priorities AS smallint []),
+        CAST(:due_at AS timestamptz []),
+        CAST(:expires_at AS timestamptz [])
+    ) AS mails (
+        dedupe_key, automation_id, version, step_key, enrollment_id, customer_id, email, is_test,
+        state, skip_reason, defer_reason, priority, due_at, expires_at
+    )
+ON CONFLICT (shop_id, dedupe_key) DO NOTHING
+RETURNING state
+""")
 
 
 @dataclass(frozen=True)
@@ -216,45 +282,40 @@ def _write_messages(
         [decisions[mail.key] for mail in mails],
         now=now,
     )
-    rows = [_message(shop_id, mail, decisions[mail.key], now=now, run_id=run_id) for mail in mails]
-    statement = (
-        insert(Message)
-        .on_conflict_do_nothing(index_elements=["shop_id", "dedupe_key"])
-        .returning(Message.state)
+    rows = [_row(mail, decisions[mail.key]) for mail in mails]
+    columns = dict(zip(COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
+    made = session.execute(
+        INSERT_MESSAGES, {"shop_id": shop_id, "now": now, "run_id": run_id} | columns
     )
-    return list(session.scalars(statement, rows))
+    return [MessageState(row.state) for row in made.all()]
 
 
-def _message(
-    shop_id: int, mail: _Mail, decision: Decision, *, now: datetime, run_id: str | None
-) -> dict[str, Any]:
+def _row(mail: _Mail, decision: Decision) -> tuple[Any, ...]:
+    """In the order of `COLUMNS`."""
     claimed = mail.claimed
     is_skipped = isinstance(decision, Skip)
-    return {
-        "shop_id": shop_id,
-        "dedupe_key": message_key(
+    waits_for = _waits_for(decision)
+    return (
+        message_key(
             automation=claimed.automation_key,
             step_key=mail.step.step_key,
             customer_id=claimed.customer_id,
             entry_key=claimed.entry_key,
         ),
-        "automation_id": claimed.automation_id,
-        "version": claimed.version.number,
-        "step_key": mail.step.step_key,
-        "enrollment_id": claimed.enrollment_id,
-        "customer_id": claimed.customer_id,
-        "email": decision.email if isinstance(decision, Send) else claimed.email,
-        "is_test": claimed.is_test,
-        "state": MessageState.SKIPPED if is_skipped else MessageState.QUEUED,
-        "skip_reason": decision.reason if isinstance(decision, Skip) else None,
-        "defer_reason": _waits_for(decision),
-        "priority": claimed.version.definition.rules.priority,
-        "due_at": decision.until if isinstance(decision, Defer) else mail.due_at,
-        "expires_at": mail.expires_at,
-        "run_id": run_id,
-        "queued_at": now,
-        "finished_at": now if is_skipped else None,
-    }
+        claimed.automation_id,
+        claimed.version.number,
+        mail.step.step_key,
+        claimed.enrollment_id,
+        claimed.customer_id,
+        decision.email if isinstance(decision, Send) else claimed.email,
+        claimed.is_test,
+        (MessageState.SKIPPED if is_skipped else MessageState.QUEUED).value,
+        decision.reason.value if isinstance(decision, Skip) else None,
+        waits_for and waits_for.value,
+        claimed.version.definition.rules.priority,
+        decision.until if isinstance(decision, Defer) else mail.due_at,
+        mail.expires_at,
+    )
 
 
 def _waits_for(decision: Decision) -> DeferReason | None:
