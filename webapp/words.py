@@ -83,6 +83,7 @@ DEFER_REASONS: Final = {
     DeferReason.PROVIDER_PAUSED: "Waits: the mail provider is paused",
     DeferReason.SHOP_DISCONNECTED: "Waits until the app is installed in the shop again",
     DeferReason.NOT_CONFIRMED: "Waits until they confirm their subscription",
+    DeferReason.NO_DISCOUNT_CODE: "Waits until Shopify has made their discount code",
 }
 
 

@@ -212,6 +212,17 @@ HOLDINGS: Final = (
         "UPDATE crm.engagements SET url = NULL, ip_address = NULL, user_agent = NULL",
         kept="that something was opened or clicked, for the counts",
     ),
+    # The code too: whoever has the mail can tell by it whose order it was used in.
+    Holding(
+        "crm.discount_codes",
+        ("message_id", "code", "error"),
+        f"""message_id IN (
+            SELECT messages.message_id
+            FROM crm.messages
+            WHERE messages.shop_id = :shop_id AND {_MESSAGES}
+        )""",
+        _deleted("crm.discount_codes"),
+    ),
     Holding(
         "crm.messages",
         (

@@ -5,6 +5,7 @@ from core.models.automations import Automation, AutomationVersion, Enrollment
 from core.models.base import CRM, RAW, Base, Money
 from core.models.consent import ConsentConfirmation, ConsentEvent, ConsentPolicy, OptOut
 from core.models.delivery import Engagement, SendingHold, SuppressionMirror
+from core.models.discounts import DiscountCode, DiscountCreation, DiscountPool
 from core.models.ingestion import (
     BulkOperation,
     InboxMessage,
@@ -60,6 +61,9 @@ __all__ = [
     "DeletedObject",
     "DeliveryAttempt",
     "DeliveryEvent",
+    "DiscountCode",
+    "DiscountCreation",
+    "DiscountPool",
     "Engagement",
     "Enrollment",
     "InboxMessage",

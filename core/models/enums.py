@@ -231,6 +231,30 @@ class DeferReason(StrEnum):
     FREQUENCY_CAP = "frequency_cap"
     QUIET_HOURS = "quiet_hours"
     NOT_CONFIRMED = "not_confirmed"
+    NO_DISCOUNT_CODE = "no_discount_code"
+
+
+class CodeState(StrEnum):
+    """Of a code asked for: only what Shopify has confirmed is `free`, and in a mail `assigned`.
+
+    `refused`: Shopify made none. `unconfirmed`: it may exist, we never learned it. `expired`: it
+    was for a mail that did not leave in time for it, or its discount is gone.
+    """
+
+    REQUESTED = "requested"
+    FREE = "free"
+    ASSIGNED = "assigned"
+    REFUSED = "refused"
+    UNCONFIRMED = "unconfirmed"
+    EXPIRED = "expired"
+
+
+class CreationState(StrEnum):
+    """Of a request for codes. `lost`: we never learned what Shopify made of it."""
+
+    OPEN = "open"
+    DONE = "done"
+    LOST = "lost"
 
 
 class BatchState(StrEnum):

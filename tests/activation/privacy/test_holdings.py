@@ -21,6 +21,8 @@ HARMLESS: Final = {
     "crm.automations": "what the merchant named their flows",
     "crm.automation_versions": "the merchant's own texts",
     "crm.consent_policies": "the merchant's choice; how far a walk got says nothing of a person",
+    "crm.discount_creations": "when codes were asked for, and how many",
+    "crm.discount_pools": "the merchant's terms, and Shopify's words about them",
     "crm.login_attempts": "hashes, of people who log in",
     "crm.rfm_runs": "counts",
     "crm.shop_members": "people who log in",
@@ -52,7 +54,7 @@ HARMLESS_COLUMNS: Final = {
     "crm.suppressions.message_id": "ours; deleted with its row",
     "raw_shopify.checkouts.name": "deleted with its row",
     "raw_shopify.checkouts.discount_codes": "deleted with its row",
-    "raw_shopify.orders.discount_codes": "names of campaigns",
+    "raw_shopify.orders.discount_codes": "of campaigns, or nobody's without discount_codes",
     "raw_shopify.orders.name": "the number on the receipt, for the shop's books",
     "raw_shopify.orders.source_name": "web, pos, …",
 }
