@@ -20,6 +20,8 @@ from activation.automation.actions import (
     TotalSpent,
     Wait,
 )
+from activation.automation.claiming import claim
+from core.database import session_scope
 from core.models.enums import EnrollmentState, MessageState, Segment, SkipReason
 from tests.activation.automation.flow import DAY, HOUR, Flow, definition
 from tests.activation.world import World
@@ -278,3 +280,20 @@ def test_due_enrolments_are_taken_oldest_first_a_part_at_a_time(world: World) ->
     assert flow.run(limit=2).claimed == 2
     assert [each.customer_id for each in world.messages()] == [2, 3]
     assert flow.run(limit=2).claimed == 1
+
+
+@pytest.mark.requirement("AUTO-05")
+def test_two_workers_take_steps_of_different_people(world: World) -> None:
+    flow = Flow.add(world, definition(ONE, VIP))
+    world.add_customers([1, 2, 3])
+    for number in (1, 2, 3):
+        flow.enter(number)
+    with session_scope(world.factory) as other:
+        taken = claim(other, world.shop_id, now=world.now, limit=2)
+        assert flow.run().claimed == 1
+        assert flow.run().claimed == 0
+        assert {each.customer_id for each in taken} == {1, 2}
+    assert [each.customer_id for each in world.messages()] == [3]
+    assert flow.run().claimed == 2  # the other one died
+    assert sorted(each.customer_id or 0 for each in world.messages()) == [1, 2, 3]
+    assert len(flow.tags()) == 3
