@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 
 # Somebody is known to hold a row then; who waits for it is only to be found.
 DIVIDED_LOCK_TIMEOUT: Final = "5ms"
+# Who only stores meets nobody but the same webhook, which another process is storing right now:
+# refusing it after 5 ms had Shopify deliver once more what was there.
+KEPT_LOCK_TIMEOUT: Final = "2s"
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ def _divide(group: Group, letters: list[Incoming], error: Exception) -> dict[str
 
 def _keep(group: Group, letters: list[Incoming], outcome: Outcome) -> dict[str, Received]:
     """Store them without applying anything."""
+    group = replace(group, lock_timeout=KEPT_LOCK_TIMEOUT)
     try:
         with session_scope(group.factory) as session:
             seen = set(store(session, group, letters, [outcome] * len(letters)))

@@ -1,5 +1,6 @@
 """A group of webhooks in one transaction: one answer each, and nobody pays for a neighbour."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -25,6 +26,15 @@ Take = Callable[..., list[Received]]
 APPLIED = Received(200, InboxState.APPLIED)
 ALTER = "ALTER TABLE raw_shopify.orders"
 STATES = "SELECT webhook_id, state FROM raw_shopify.webhook_inbox ORDER BY 1"
+STORE_B = """
+    INSERT INTO raw_shopify.webhook_inbox
+    SELECT (jsonb_populate_record(inbox, '{"webhook_id": "b", "state": "received"}')).*
+    FROM raw_shopify.webhook_inbox AS inbox
+"""
+WAITED = """
+    SELECT FROM pg_stat_activity
+    WHERE wait_event_type = 'Lock' AND clock_timestamp() - state_change > interval '100 ms'
+"""
 GROWN_CUSTOMERS = """
     INSERT INTO raw_shopify.customers (shop_id, customer_id, created_at, updated_at)
     SELECT shop_id, n, created_at, updated_at
@@ -162,6 +172,29 @@ def test_rows_that_somebody_holds_delay_only_those_who_need_them(
         assert answers == [waiting, *[APPLIED] * 3, waiting, *[APPLIED] * 3]
     assert inbox.retry_due(session_factory, settings=settings, clock=clock).applied == 2
     assert rows(COUNTS) == [(5, 3), (6, 3), (7, 2), (8, 2)]
+
+
+@pytest.mark.requirement("SHOP-04", "SHOP-05")
+def test_the_same_webhook_that_another_process_is_storing_is_waited_for(
+    take: Take, rows: Rows, session_factory: SessionFactory
+) -> None:
+    """On a busy machine it was refused with 503: the other's commit took longer than 5 ms."""
+    take(order_body(10, 5), ids=["a"])
+    answers: list[Received] = []
+    again = threading.Thread(
+        target=lambda: answers.extend(take(order_body(30, 5), order_body(31, 6), ids=["b", "c"]))
+    )
+    with session_scope(session_factory) as session:
+        session.execute(
+            text("SELECT 1 FROM raw_shopify.customer_statistics WHERE customer_id = 5 FOR UPDATE")
+        )
+        session.execute(text(STORE_B))
+        again.start()
+        while again.is_alive() and not rows(WAITED):
+            pass
+    again.join()
+    assert answers == [Received(200), APPLIED]
+    assert rows(STATES) == [("a", "applied"), ("b", "received"), ("c", "applied")]
 
 
 @pytest.mark.requirement("SHOP-04", "SHOP-02")
