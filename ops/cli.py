@@ -15,6 +15,7 @@ from ops import (
     commands,
     consent_cli,
     delivery_cli,
+    explain_cli,
     limits_cli,
     mails_cli,
     privacy,
@@ -147,6 +148,7 @@ delivery_cli.add_to(app)
 unknown_cli.add_to(delivery_cli.sending_app)
 doctor_cli.add_to(app)
 consent_cli.add_to(app)
+explain_cli.add_to(app)
 app.add_typer(privacy.privacy_app, name="privacy")
 
 

@@ -132,6 +132,7 @@ def _examined(reading: Reading, secret_key: SecretStr) -> tuple[CheckPart, ...]:
         priority=row.priority,
         waits_for=row.defer_reason and DeferReason(row.defer_reason),
         is_test=row.is_test,
+        enrollment_id=row.enrollment_id,
     )
     facts = load_facts(
         reading.session,

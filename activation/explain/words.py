@@ -93,6 +93,7 @@ WAITING: Final[Mapping[str, str]] = {
     DeferReason.QUIET_HOURS: "the end of quiet hours",
     DeferReason.NOT_CONFIRMED: "them to confirm their subscription",
     DeferReason.NO_DISCOUNT_CODE: "Shopify to make their discount code",
+    DeferReason.NO_DISCOUNT_CODE: "Shopify to make their discount code",
 }
 
 EVENTS: Final[Mapping[str, str]] = {
