@@ -30,7 +30,7 @@ def purchase(asked: Body) -> tuple[Purchase, int]:
     only(
         asked,
         *("customer", "total", "test", "cancelled", "processed_at", "readable_after_reads"),
-        *("webhook", "financial_status", "lines"),
+        *("webhook", "financial_status", "lines", "discount_codes"),
     )
     bought = lines(asked.get("lines"), "lines")
     total = decimal("total", asked["total"]) if "total" in asked else _usual_total(bought)
@@ -52,8 +52,16 @@ def purchase(asked: Body) -> tuple[Purchase, int]:
         status=one_of(
             "financial_status", asked.get("financial_status", "PAID"), FINANCIAL_STATUSES
         ),
+        discount_codes=_codes(asked.get("discount_codes")),
     )
     return wanted, whole(webhook, "copies", 1, MAX_COPIES, default=1)
+
+
+def _codes(given: Any) -> tuple[str, ...]:
+    codes = [] if given is None else given
+    if not isinstance(codes, list) or not all(isinstance(code, str) and code for code in codes):
+        raise BadRequestError("discount_codes must be a list of codes")
+    return tuple(codes)
 
 
 def _usual_total(bought: Sequence[Line]) -> Decimal:

@@ -55,6 +55,9 @@ DEFAULTS: dict[str, Any] = {
     "bulk_drop_download_times": 0,
     "bulk_truncate_times": 0,
     "bulk_expire_url_times": 0,
+    # Shopify: jobs that make discount codes
+    "discount_running_polls": 1,
+    "discount_taken_codes": 0,
     # Shopify, its webhooks
     "webhook_off": False,
     "webhook_lose_times": 0,

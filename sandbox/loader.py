@@ -167,7 +167,8 @@ def _fresh_shop(db: sqlite3.Connection, about: dict[str, str], now: float) -> in
         if row
         else db.execute("select coalesce(max(shop), 0) + 1 from shops").fetchone()[0]
     )
-    for table in (*TABLES, *history.TABLES, "bulk_operations"):
+    discounts = ("discounts", "discount_codes", "discount_jobs")
+    for table in (*TABLES, *history.TABLES, "bulk_operations", *discounts):
         db.execute(f"delete from {table} where shop = ?", [number])
     db.execute(
         "insert or replace into shops (shop, domain, name, currency, time_zone, loaded_at,"

@@ -64,6 +64,16 @@ create table if not exists bulk_operations (
     object_count integer not null default 0, root_object_count integer not null default 0,
     file_size integer, polls integer not null default 0, offered text,
     url_expired integer not null default 0);
+create table if not exists discounts (
+    num integer primary key autoincrement, shop integer not null, body blob not null,
+    ends_at real, created_at real not null);
+create table if not exists discount_codes (
+    num integer primary key autoincrement, shop integer not null, discount integer not null,
+    code text not null, key text not null, used_by integer, unique (shop, key));
+create table if not exists discount_jobs (
+    num integer primary key autoincrement, shop integer not null, discount integer not null,
+    codes blob not null, results blob, polls integer not null default 0,
+    created_at real not null);
 create table if not exists subscriptions (
     num integer primary key autoincrement, shop integer not null, topic text not null,
     uri text not null, created_at real not null, updated_at real not null,

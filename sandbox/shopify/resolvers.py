@@ -11,6 +11,7 @@ from sandbox.shapes import gid
 from sandbox.shopify.bulk import BulkJobs
 from sandbox.shopify.bulk_view import matching
 from sandbox.shopify.connections import connection
+from sandbox.shopify.discounts import Discounts
 from sandbox.shopify.errors import graphql_error, not_in_sandbox, only
 from sandbox.shopify.mutations import Mutations
 from sandbox.shopify.objects import PAGING, Objects, parse_gid
@@ -37,6 +38,7 @@ class Root:
             world.store, jobs, shop, base_url=base_url, now=now, scopes=self.scopes
         )
         changes = Mutations(world, shop)
+        discounts = Discounts(world, shop)
         self._subscriptions = Subscriptions(world.store, shop, version=world.api_version, now=now)
         self.query: Body = {
             "shop": self._about_shop(),
@@ -48,10 +50,15 @@ class Root:
             "customersCount": self._count("customers"),
             "ordersCount": self._count("orders"),
             "webhookSubscriptions": self._webhook_subscriptions,
+            "codeDiscountNode": discounts.by_id,
+            "codeDiscountNodeByCode": discounts.by_code,
+            "discountRedeemCodeBulkCreation": discounts.job,
         }
         self.mutation: Body = {
             "bulkOperationRunQuery": self._run_bulk,
             "bulkOperationCancel": self._cancel_bulk,
+            "discountCodeBasicCreate": discounts.create,
+            "discountRedeemCodeBulkAdd": discounts.add_codes,
             "tagsAdd": changes.tags_add,
             "tagsRemove": changes.tags_remove,
             "customerEmailMarketingConsentUpdate": changes.update_consent,

@@ -40,6 +40,11 @@ OF_FIELD = {
     ("Mutation", "tagsAdd"): "write_customers",
     ("Mutation", "tagsRemove"): "write_customers",
     ("Mutation", "customerEmailMarketingConsentUpdate"): "write_customers",
+    ("Mutation", "discountCodeBasicCreate"): "write_discounts",
+    ("Mutation", "discountRedeemCodeBulkAdd"): "write_discounts",
+    ("QueryRoot", "codeDiscountNode"): "read_discounts",
+    ("QueryRoot", "codeDiscountNodeByCode"): "read_discounts",
+    ("QueryRoot", "discountRedeemCodeBulkCreation"): "read_discounts",
 }
 
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 import orjson
 
 from sandbox.clock import utc_z
+from sandbox.http import BadRequestError
 from sandbox.loader import (
     INSERT_CUSTOMER,
     INSERT_LINE_ITEM,
@@ -59,6 +60,7 @@ class Purchase:
     readable_after_reads: int = 0
     status: str = "PAID"
     checkout_token: str | None = None
+    discount_codes: tuple[str, ...] = ()
 
 
 def total_of(lines: Sequence[Line]) -> Decimal:
@@ -71,6 +73,8 @@ def place_order(shop: Shop, wanted: Purchase, *, at: Sequence[float] = ()) -> Bo
     number = shop.number("next_order")
     order = _order_body(shop, wanted, number, customer)
     shop.db.execute(INSERT_ORDER, order_row(shop.num, order, placed_at=shop.now))
+    for code in wanted.discount_codes:
+        _use_code(shop, code, number)
     items = [
         add_line(shop, order["id"], line)
         for line in wanted.lines or (Line(price=wanted.total, quantity=1),)
@@ -84,6 +88,25 @@ def place_order(shop: Shop, wanted: Purchase, *, at: Sequence[float] = ()) -> Bo
         "customer": customer and customer["id"],
         "webhook_id": webhook_id,
     }
+
+
+def _use_code(shop: Shop, code: str, order: int) -> None:
+    """Mark a code of a discount as used; one that the till would not take is refused. A code that
+    no discount has is the shopkeeper's own.
+    """
+    row = shop.db.execute(
+        "select c.num, c.used_by, d.ends_at, json_extract(cast(d.body as text), '$.usageLimit')"
+        " as most from discount_codes c join discounts d on d.num = c.discount"
+        " where c.shop = ? and c.key = ?",
+        [shop.num, code.strip().upper()],
+    ).fetchone()
+    if row is None:
+        return
+    if row["ends_at"] is not None and row["ends_at"] <= shop.now:
+        raise BadRequestError(f"the code {code} has ended")
+    if row["used_by"] is not None and row["most"] == 1:
+        raise BadRequestError(f"the code {code} has been used")
+    shop.db.execute("update discount_codes set used_by = ? where num = ?", [order, row["num"]])
 
 
 def add_line(shop: Shop, order: str, line: Line) -> Body:
@@ -178,7 +201,7 @@ def _order_body(shop: Shop, wanted: Purchase, number: int, customer: Body | None
         "displayFinancialStatus": wanted.status,
         "sourceName": "web",
         "checkoutToken": wanted.checkout_token or f"checkout{number:x}",
-        "discountCodes": [],
+        "discountCodes": list(wanted.discount_codes),
         "currencyCode": currency,
         "currentTotalPriceSet": money(wanted.total, currency),
         "totalPriceSet": money(wanted.total, currency),
