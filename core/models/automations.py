@@ -39,6 +39,9 @@ class Automation(Base):
     )
     current_version: Mapped[int] = mapped_column(server_default=text("1"))
     created_at: Mapped[created]
+    archived_at: Mapped[datetime | None] = mapped_column(
+        doc="business time since when it is no longer listed; it is off, its mails stay explained"
+    )
 
 
 class AutomationVersion(Base):
@@ -61,6 +64,9 @@ class AutomationVersion(Base):
     )
     created_at: Mapped[created]
     created_by: Mapped[int | None] = mapped_column(BigInteger, doc="user; NULL: shipped preset")
+    restored_from: Mapped[int | None] = mapped_column(
+        Integer, doc="the version this one repeats; NULL: an edit"
+    )
 
 
 class Enrollment(Base):
@@ -85,6 +91,7 @@ class Enrollment(Base):
             postgresql_where=text("state = 'active'"),
         ),
         Index("ix_enrollments__customer", "shop_id", "customer_id"),
+        Index("ix_enrollments__automation", "shop_id", "automation_id", "enrolled_at"),
         {"schema": CRM},
     )
 

@@ -77,6 +77,13 @@ class Message(Base):
         Index("ix_messages__unknown", "shop_id", postgresql_where=text("state = 'unknown'")),
         Index("ix_messages__customer", "shop_id", "customer_id", "queued_at"),
         Index("ix_messages__recent", "shop_id", "queued_at"),
+        Index("ix_messages__automation", "shop_id", "automation_id", "queued_at"),
+        Index(
+            "ix_messages__tests",
+            "shop_id",
+            "queued_at",
+            postgresql_where=text("is_test"),
+        ),
         Index(
             "ix_messages__provider",
             "provider_message_id",
