@@ -12,6 +12,7 @@ from core.errors import EcomCRMError, PermanentError
 from core.paths import PROJECT_ROOT
 from ops import (
     analyst_cli,
+    attribution_cli,
     commands,
     consent_cli,
     delivery_cli,
@@ -143,6 +144,7 @@ shopify_cli.add_to(app)
 analyst_cli.add_to(app)
 segments_cli.add_to(app)
 limits_cli.add_to(app)
+attribution_cli.add_to(app)
 mails_cli.add_to(app)
 delivery_cli.add_to(app)
 unknown_cli.add_to(delivery_cli.sending_app)

@@ -162,6 +162,7 @@ class AuditAction(StrEnum):
     SET_DOUBLE_OPT_IN = "set_double_opt_in"
     REPAIR_STATISTICS = "repair_statistics"
     CHANGE_LIMITS = "change_limits"
+    CHANGE_ATTRIBUTION = "change_attribution"
 
 
 class EnrollmentState(StrEnum):

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Integer,
     Interval,
     LargeBinary,
+    SmallInteger,
     Text,
     text,
 )
@@ -43,6 +44,7 @@ class Shop(Base):
             for column in columns
         ),
         CheckConstraint("logo_width BETWEEN 24 AND 320", name="logo_width_fits"),
+        CheckConstraint("attribution_days BETWEEN 1 AND 30", name="attribution_days_fit"),
         {"schema": CRM},
     )
 
@@ -85,6 +87,11 @@ class Shop(Base):
     tracks_clicks: Mapped[bool] = mapped_column(
         server_default=text("true"),
         doc="links of its mails lead through our own redirect (activation/clicks.py)",
+    )
+    attribution_days: Mapped[int] = mapped_column(
+        SmallInteger,
+        server_default=text("5"),
+        doc="of 24 hours; an order is credited to a mail that was clicked so long before it",
     )
 
     uninstalled_at: Mapped[datetime | None] = mapped_column(
