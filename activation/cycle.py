@@ -2,7 +2,7 @@
 
     privacy requests → stored events → refreshes and inbox retries → merged customers
     → consents into the ledger → memberships and enrolment of touched customers → due steps
-    → freeze and send → write back
+    → freeze and send → discount codes → write back
 
 Privacy requests and events come first: one of them may forbid a mail that is about to leave.
 
@@ -13,7 +13,7 @@ goes on. Several runs at once are safe: each stage claims its rows.
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -23,8 +23,11 @@ from activation.automation.enrollment import EnrolmentReport, enrol
 from activation.automation.steps import run_due_steps
 from activation.consent.comparing import compare_due
 from activation.consent.forgetting import forget_networks
+from activation.cycle_report import CycleReport, StageFailure
+from activation.discounts.stage import top_up
 from activation.events import match_stored
 from activation.gate import GATE, Gate
+from activation.looking import EVERYTHING, Due, ShopDue, look
 from activation.merges import apply_merges
 from activation.outbox.batches import BATCH_SIZE, LEASE
 from activation.outbox.crew import send_by_many
@@ -77,63 +80,17 @@ class Cycle:
     checkpoint: Callable[[str], None] = lambda _: None
 
 
-@dataclass(frozen=True)
-class StageFailure:
-    """What went wrong where, without customers' data. `shop_id` None: in no single shop."""
-
-    stage: str
-    shop_id: int | None
-    message: str
-
-
-@dataclass
-class CycleReport:
-    """Counts of one run."""
-
-    passes: int = 0
-    webhooks_applied: int = 0
-    objects_refreshed: int = 0
-    merges_applied: int = 0
-    consents_recorded: int = 0
-    confirmations_asked: int = 0
-    memberships_opened: int = 0
-    memberships_closed: int = 0
-    shops_held: int = 0
-    enrolled: int = 0
-    too_late: int = 0
-    exited: int = 0
-    messages_queued: int = 0
-    messages_skipped: int = 0
-    messages_deferred: int = 0
-    write_backs_done: int = 0
-    requests: int = 0
-    mails_accepted: int = 0
-    mails_failed: int = 0
-    mails_unknown: int = 0
-    mails_reconciled: int = 0
-    batches_dissolved: int = 0
-    people_exported: int = 0
-    people_erased: int = 0
-    events_matched: int = 0
-    failures: list[StageFailure] = field(default_factory=list)
-
-    def counts(self) -> dict[str, int]:
-        """All counts by name, and the number of failures."""
-        numbers = {each.name: getattr(self, each.name) for each in fields(self)}
-        return numbers | {"failures": len(self.failures)}
-
-
 def run_due(cycle: Cycle) -> CycleReport:
     """Do everything that is due, until nothing is, `longest` is over or `stop()`."""
-    return _Run(cycle).run()
+    return Run(cycle).until_nothing_is_due()
 
 
-class _Run:
+class Run:
     """The state of one run: its report, what has failed in it, how long it may go on."""
 
     def __init__(self, cycle: Cycle) -> None:
         self._cycle = cycle
-        self._report = CycleReport()
+        self.report = CycleReport()
         self._failed: set[tuple[str, int | None]] = set()
         self._swept: set[int] = set()
         self._stuck: set[int] = set()
@@ -141,16 +98,15 @@ class _Run:
         self._was_idle = False
         self._patience = cycle.patience.total_seconds()
 
-    def run(self) -> CycleReport:
-        while not self._is_over():
-            self._report.passes += 1
-            if self._pass():
+    def until_nothing_is_due(self) -> CycleReport:
+        while not self.is_over():
+            if self.one_pass(EVERYTHING):
                 self._was_idle = False
             elif not self._wait_for_next():
                 break
-        return self._report
+        return self.report
 
-    def _is_over(self) -> bool:
+    def is_over(self) -> bool:
         return self._cycle.stop() or time.monotonic() >= self._ends_at
 
     def _wait_for_next(self) -> bool:
@@ -170,34 +126,60 @@ class _Run:
         self._cycle.sleep(pause)
         return True
 
-    def _pass(self) -> int:
-        """Every stage once; returns how much moved."""
-        moved = self._stage("privacy", None, self._privacy)
-        moved += self._stage("events", None, self._match_events)
-        moved += self._stage("refresh", None, self._refresh)
-        moved += self._stage("inbox", None, self._retry_inbox)
+    def look_and_pass(self) -> int:
+        """One pass over what waits, and what comes of it; returns how much moved."""
+        with session_scope(self._cycle.factory) as session:
+            due = look(session, now=self._cycle.clock.now())
+        return self.one_pass(due) if due.is_any else 0
+
+    def forgive(self) -> None:
+        """Try again what has failed or was stuck."""
+        self._failed.clear()
+        self._stuck.clear()
+
+    def one_pass(self, due: Due) -> int:
+        """Every stage that is due once; returns how much moved."""
+        self.report.passes += 1
+        moved = self._stage("privacy", None, self._privacy, if_=due.privacy)
+        moved += self._stage("events", None, self._match_events, if_=due.events)
+        refreshed = self._stage("refresh", None, self._refresh, if_=due.refreshes)
+        moved += refreshed
+        refreshed += self._stage("inbox", None, self._retry_inbox, if_=due.inbox)
         for shop in self._shops():
-            if self._is_over():
+            if self.is_over():
                 break
             clock = business_clock(shop, self._cycle.clock)
-            moved += self._shop(shop, clock)
+            moved += self._shop(shop, clock, due.of(shop.shop_id), is_fresh=refreshed > 0)
         return moved
 
-    def _shop(self, shop: Shop, clock: Clock) -> int:
+    def _shop(self, shop: Shop, clock: Clock, due: ShopDue, *, is_fresh: bool) -> int:
+        """What a stage moved may be due in those after it. `is_fresh`: there is new data."""
+        if not due.is_any and not is_fresh:
+            return 0
         shop_id = shop.shop_id
-        moved = self._stage("merges", shop_id, lambda: self._merges(shop_id, clock))
-        moved += self._stage("consent", shop_id, lambda: self._consent(shop_id, clock))
-        if shop.baseline_at is not None and shop.first_sync_completed_at is not None:
-            moved += self._stage("touched", shop_id, lambda: self._touched(shop_id, clock))
-            moved += self._stage("enrol", shop_id, lambda: self._sweep(shop_id, clock))
-        moved += self._stage("steps", shop_id, lambda: self._steps(shop_id, clock))
-        moved += self._stage("send", shop_id, lambda: self._send(shop_id, clock))
-        moved += self._stage("reconcile", shop_id, lambda: self._reconcile(shop_id, clock))
-        return moved + self._stage("write_back", shop_id, lambda: self._write_back(shop_id))
 
-    def _stage(self, stage: str, shop_id: int | None, work: Callable[[], int]) -> int:
-        """Run one stage; a failure is noted and the stage left alone for the rest of this run."""
-        if (stage, shop_id) in self._failed:
+        def stage(name: str, work: Callable[[], int], *, if_: bool) -> int:
+            return self._stage(name, shop_id, work, if_=if_)
+
+        moved = stage("merges", lambda: self._merges(shop_id, clock), if_=due.merges or is_fresh)
+        moved += stage("consent", lambda: self._consent(shop_id, clock), if_=due.all)
+        if shop.baseline_at is not None and shop.first_sync_completed_at is not None:
+            is_touched = due.touched or is_fresh or moved > 0
+            moved += stage("touched", lambda: self._touched(shop_id, clock), if_=is_touched)
+            moved += stage("enrol", lambda: self._sweep(shop_id, clock), if_=due.all)
+        is_ours = is_fresh or moved > 0
+        moved += stage("steps", lambda: self._steps(shop_id, clock), if_=due.steps or is_ours)
+        is_ours = is_fresh or moved > 0
+        moved += stage("send", lambda: self._send(shop_id, clock), if_=due.mails or is_ours)
+        moved += stage("reconcile", lambda: self._reconcile(shop_id, clock), if_=due.all)
+        moved += stage("discounts", lambda: self._discounts(shop_id, clock), if_=due.all)
+        return moved + stage("write_back", lambda: self._write_back(shop_id), if_=due.write_backs)
+
+    def _stage(
+        self, stage: str, shop_id: int | None, work: Callable[[], int], *, if_: bool
+    ) -> int:
+        """Run one stage; a failure is noted and the stage left alone until it is forgiven."""
+        if not if_ or (stage, shop_id) in self._failed:
             return 0
         try:
             return work()
@@ -216,7 +198,7 @@ class _Run:
     def _note(self, stage: str, shop_id: int | None, message: str) -> None:
         log.error("Activation stage %s failed for shop %s: %s", stage, shop_id, message)
         self._failed.add((stage, shop_id))
-        self._report.failures.append(StageFailure(stage, shop_id, message))
+        self.report.failures.append(StageFailure(stage, shop_id, message))
 
     def _shops(self) -> list[Shop]:
         """Those we may work for: of a shop that removed the app nothing is moved on."""
@@ -229,13 +211,13 @@ class _Run:
                 factory=self._cycle.factory,
                 settings=self._cycle.settings,
                 clock=self._cycle.clock,
-                stop=self._is_over,
+                stop=self.is_over,
                 checkpoint=self._cycle.checkpoint,
             )
         )
-        self._report.people_exported += done.exported
-        self._report.people_erased += done.erased
-        self._report.failures += [
+        self.report.people_exported += done.exported
+        self.report.people_erased += done.erased
+        self.report.failures += [
             StageFailure("privacy", shop_id, words) for shop_id, words in done.failures
         ]
         return done.progress
@@ -247,28 +229,28 @@ class _Run:
             settings=self._cycle.settings,
             clock=self._cycle.clock,
         )
-        self._report.objects_refreshed += done.read
+        self.report.objects_refreshed += done.read
         return done.read + done.given_up + done.gone
 
     def _retry_inbox(self) -> int:
         done = inbox.retry_due(
             self._cycle.factory, settings=self._cycle.settings, clock=self._cycle.clock
         )
-        self._report.webhooks_applied += done.applied
+        self.report.webhooks_applied += done.applied
         return done.applied
 
     def _merges(self, shop_id: int, clock: Clock) -> int:
         with session_scope(self._cycle.factory) as session:
             applied = apply_merges(session, shop_id, now=clock.now())
-        self._report.merges_applied += applied
+        self.report.merges_applied += applied
         return applied
 
     def _consent(self, shop_id: int, clock: Clock) -> int:
-        done = compare_due(self._cycle.factory, shop_id, now=clock.now(), stop=self._is_over)
+        done = compare_due(self._cycle.factory, shop_id, now=clock.now(), stop=self.is_over)
         with session_scope(self._cycle.factory) as session:
             forget_networks(session, shop_id, now=clock.now())
-        self._report.consents_recorded += done.recorded
-        self._report.confirmations_asked += done.asked
+        self.report.consents_recorded += done.recorded
+        self.report.confirmations_asked += done.asked
         return done.progress
 
     def _touched(self, shop_id: int, clock: Clock) -> int:
@@ -277,9 +259,9 @@ class _Run:
             judged = judge_touched(session, shop_id, now=clock.now(), gate=self._cycle.gate)
         if judged.finding is not None:
             log.warning("shop %d: held: %s", shop_id, judged.finding.reason)
-            self._report.shops_held += 1
+            self.report.shops_held += 1
         moved = 0
-        while moved < judged.may_apply and not self._is_over():
+        while moved < judged.may_apply and not self.is_over():
             done = self._touched_chunk(shop_id, clock.now())
             self._cycle.checkpoint("enrolled")
             moved += done.claimed
@@ -290,8 +272,8 @@ class _Run:
     def _touched_chunk(self, shop_id: int, now: datetime) -> TouchedReport:
         with session_scope(self._cycle.factory) as session:
             done = apply_touched(session, shop_id, now=now, run_id=self._cycle.run_id, limit=CHUNK)
-        self._report.memberships_opened += done.changes.entered
-        self._report.memberships_closed += done.changes.exited
+        self.report.memberships_opened += done.changes.entered
+        self.report.memberships_closed += done.changes.exited
         self._count_enrolled(done.enrolled)
         return done
 
@@ -312,12 +294,12 @@ class _Run:
         return enrolled.enrolled + enrolled.too_late
 
     def _count_enrolled(self, enrolled: EnrolmentReport) -> None:
-        self._report.enrolled += enrolled.enrolled
-        self._report.too_late += enrolled.too_late
+        self.report.enrolled += enrolled.enrolled
+        self.report.too_late += enrolled.too_late
 
     def _steps(self, shop_id: int, clock: Clock) -> int:
         moved = 0
-        while not self._is_over():
+        while not self.is_over():
             with session_scope(self._cycle.factory) as session:
                 done = run_due_steps(
                     session,
@@ -330,19 +312,33 @@ class _Run:
             if not done.claimed:
                 break
             moved += done.claimed
-            self._report.messages_queued += done.queued
-            self._report.messages_skipped += done.skipped
-            self._report.exited += done.exited
+            self.report.messages_queued += done.queued
+            self.report.messages_skipped += done.skipped
+            self.report.exited += done.exited
         return moved
+
+    def _discounts(self, shop_id: int, clock: Clock) -> int:
+        done = top_up(
+            self._cycle.factory,
+            self._cycle.client_of,
+            shop_id,
+            clock=clock,
+            stop=self.is_over,
+            checkpoint=self._cycle.checkpoint,
+        )
+        self.report.codes_made += done.made
+        if done.problem is not None:
+            self._note("discounts", shop_id, done.problem)
+        return done.progress
 
     def _write_back(self, shop_id: int) -> int:
         moved = 0
-        while not self._is_over():
+        while not self.is_over():
             done = write_due(
                 self._cycle.factory, self._cycle.client_of, shop_id, clock=self._cycle.clock
             )
             moved += done.written + done.superseded + done.failed
-            self._report.write_backs_done += done.written
+            self.report.write_backs_done += done.written
             if done.problem is not None:
                 self._note("write_back", shop_id, done.problem)
                 break
@@ -352,7 +348,7 @@ class _Run:
 
     def _reconcile(self, shop_id: int, clock: Clock) -> int:
         done = reconcile_due(self._outbox(clock), shop_id)
-        self._report.mails_reconciled += done.found
+        self.report.mails_reconciled += done.found
         return done.found
 
     def _outbox(self, clock: Clock) -> Outbox:
@@ -362,7 +358,7 @@ class _Run:
             provider=self._cycle.provider,
             clock=clock,
             run_id=self._cycle.run_id,
-            stop=self._is_over,
+            stop=self.is_over,
             sleep=self._cycle.sleep,
             checkpoint=self._cycle.checkpoint,
             lease=self._cycle.lease,
@@ -379,16 +375,16 @@ class _Run:
         )
         if done.stuck:
             self._stuck.add(shop_id)
-        self._report.requests += done.requests
-        self._report.mails_accepted += done.accepted
-        self._report.messages_skipped += done.skipped
-        self._report.messages_deferred += done.deferred
-        self._report.mails_failed += done.failed
-        self._report.mails_unknown += done.unknown
-        self._report.batches_dissolved += done.dissolved
+        self.report.requests += done.requests
+        self.report.mails_accepted += done.accepted
+        self.report.messages_skipped += done.skipped
+        self.report.messages_deferred += done.deferred
+        self.report.mails_failed += done.failed
+        self.report.mails_unknown += done.unknown
+        self.report.batches_dissolved += done.dissolved
         return done.progress
 
     def _match_events(self) -> int:
         done = match_stored(self._cycle.factory, clock=self._cycle.clock)
-        self._report.events_matched += done.matched
+        self.report.events_matched += done.matched
         return done.matched

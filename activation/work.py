@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from activation.discounts.wanted import IS_DUE as CODES_ARE_DUE
 from activation.events import IS_MATCHABLE
 from activation.outbox.outage import IS_SILENT
 
@@ -87,10 +88,11 @@ SELECT
 """)
 
 STEPS_DUE = text(f"""
--- Returns whether an enrolment, a message or an open batch is due, or an unknown one is to be
--- looked for. Changes nothing. Business time is the shop's own. Indexes ix_enrollments__due,
--- ix_messages__queue, ix_message_batches__open, ix_message_batches__unknown. Of enrolments the one
--- due first is asked for: whether one EXISTS, a planner looks up in the table, read from its start.
+-- Returns whether an enrolment, a message or an open batch is due, an unknown one is to be looked
+-- for, or the stock of discount codes is. Changes nothing. Business time is the shop's own. Indexes
+-- ix_enrollments__due, ix_messages__queue, ix_message_batches__open, ix_message_batches__unknown. Of
+-- enrolments the one due first is asked for: whether one EXISTS, a planner looks up in the table,
+-- read from its start.
 SELECT EXISTS (
     SELECT 1
     FROM crm.shops
@@ -121,6 +123,7 @@ SELECT EXISTS (
                     AND batches.state = 'open'
                     AND batches.lease_until <= clock_timestamp()
             )
+            OR {CODES_ARE_DUE}
             OR EXISTS (
                 SELECT 1
                 FROM crm.message_batches AS batches
@@ -165,6 +168,12 @@ SELECT
                 FROM crm.message_batches AS batches
                 INNER JOIN crm.shops ON batches.shop_id = shops.shop_id
                 WHERE batches.state = 'open' AND shops.uninstalled_at IS NULL
+            ),
+            (
+                SELECT min(creations.next_attempt_at - clock_timestamp())
+                FROM crm.discount_creations AS creations
+                INNER JOIN crm.shops ON creations.shop_id = shops.shop_id
+                WHERE creations.state = 'open' AND shops.uninstalled_at IS NULL
             ),
             (
                 SELECT min(requests.next_attempt_at - clock_timestamp())

@@ -1,21 +1,25 @@
 """Due messages of one shop become batches of exact bytes, in one transaction."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from sqlalchemy.orm import Session
 
+from activation.discounts.assigning import StepCodes, give_codes
+from activation.discounts.terms import terms_of
 from activation.eligibility import Decision, Defer, Send, Skip, Stage
 from activation.outbox.batches import BATCH_SIZE, LEASE, Held, Letter, store_batches
 from activation.outbox.members import Failed, Member, claim_queued, judge, settle
 from activation.provider import MailRequest
 from activation.rendering.checks import MailError
 from activation.rendering.compile import TemplateError
-from activation.rendering.letters import compose, read_material
+from activation.rendering.letters import Material, compose, read_material
 from core.settings import Settings
 
+NONE: Final = ("", None)  # a step that is gone, which the letter says
 Serialise: TypeAlias = Callable[[Sequence[MailRequest]], bytes]
 
 
@@ -79,7 +83,7 @@ def freeze_members(
             stage=Stage.FREEZE,
         )
     }
-    composed = _compose(session, shop_id, members, outcomes, settings=settings)
+    composed = _compose(session, shop_id, members, outcomes, settings=settings, now=now)
     rest = [m for m in members if not isinstance(outcomes[m.message_id], Send)]
     settle(session, shop_id, rest, outcomes, now=now)
     requests = [
@@ -106,9 +110,14 @@ def _compose(
     outcomes: dict[int, Decision | Failed],
     *,
     settings: Settings,
+    now: datetime,
 ) -> list[tuple[Letter, MailRequest]]:
-    """The letters of those who may be mailed; what cannot be rendered is a failed outcome."""
+    """The letters of those who may be mailed; what cannot be rendered is a failed outcome, and who
+    is to get a code that is not there yet waits.
+    """
     material = read_material(session, shop_id, members, settings=settings)
+    codes = _give_codes(session, shop_id, members, outcomes, material, now=now)
+    material = replace(material, codes=codes)
     composed: list[tuple[Letter, MailRequest]] = []
     for member in members:
         decision = outcomes[member.message_id]
@@ -121,3 +130,32 @@ def _compose(
             continue
         composed.append((Letter(member, decision.email, mail.subject), request))
     return composed
+
+
+def _give_codes(
+    session: Session,
+    shop_id: int,
+    members: Sequence[Member],
+    outcomes: dict[int, Decision | Failed],
+    material: Material,
+    *,
+    now: datetime,
+) -> dict[int, str]:
+    """Codes of their own for those whose step gives them, last of all: none is spent in vain."""
+    by_step: dict[StepCodes, list[Member]] = defaultdict(list)
+    for member in members:
+        if not isinstance(outcomes[member.message_id], Send):
+            continue
+        _, step = material.steps.get((member.automation_id, member.version, member.step_key), NONE)
+        if step is not None and step.unique_code is not None:
+            terms, fixed = terms_of(step.unique_code), step.words.discount_code
+            of = StepCodes(member.automation_id, step.step_key, terms, fixed)
+            by_step[of].append(member)
+    codes = {}
+    for of, mails in by_step.items():
+        for message_id, given in give_codes(session, shop_id, of, mails, now=now).items():
+            if isinstance(given, str):
+                codes[message_id] = given
+            else:
+                outcomes[message_id] = given
+    return codes

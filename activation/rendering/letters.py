@@ -1,7 +1,7 @@
 """Letters for the messages of one shop: what they are made from is read for all of them at once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Protocol, TypeAlias
 
@@ -49,7 +49,7 @@ class Owed(Protocol):
 class Material:
     """What all letters of one batch are made from, read in a handful of queries.
 
-    Orders are by order id, carts by message id.
+    Orders are by order id, carts and codes of customers' own by message id.
     """
 
     shop_id: int
@@ -60,6 +60,7 @@ class Material:
     carts: Mapping[int, PurchaseFacts]
     steps: Mapping[StepKey, tuple[str, SendEmail]]
     settings: Settings
+    codes: Mapping[int, str] = field(default_factory=dict)
 
 
 def read_material(
@@ -142,6 +143,7 @@ def _facts(material: Material, message: Owed, shows: Shows) -> MailFacts:
             if shows is Shows.CART
             else material.orders.get(message.order_id or 0, NOTHING)
         ),
+        discount_code=material.codes.get(message_id, ""),
         confirm_url=(
             confirm_url(settings, shop_id=shop_id, message_id=message_id)
             if shows is Shows.CONFIRMATION
