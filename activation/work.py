@@ -90,9 +90,9 @@ SELECT
 STEPS_DUE = text(f"""
 -- Returns whether an enrolment, a message or an open batch is due, an unknown one is to be looked
 -- for, or the stock of discount codes is. Changes nothing. Business time is the shop's own. Indexes
--- ix_enrollments__due, ix_messages__queue, ix_message_batches__open, ix_message_batches__unknown. Of
--- enrolments the one due first is asked for: whether one EXISTS, a planner looks up in the table,
--- read from its start.
+-- ix_enrollments__due, ix_messages__queue, ix_message_batches__open, ix_message_batches__unknown.
+-- Of enrolments the one due first is asked for: whether one EXISTS, a planner looks up in the
+-- table, read from its start.
 SELECT EXISTS (
     SELECT 1
     FROM crm.shops
