@@ -124,6 +124,12 @@ HOLDINGS: Final = (
         _deleted("raw_shopify.customer_touches"),
     ),
     Holding(
+        "raw_shopify.tag_additions",
+        ("customer_id", "tag"),
+        f"customer_id = {_CUSTOMERS}",
+        _deleted("raw_shopify.tag_additions"),
+    ),
+    Holding(
         "raw_shopify.refresh_requests",
         ("object_id", "error"),
         f"object_type = 'Customer' AND object_id = {_CUSTOMERS}",

@@ -22,6 +22,7 @@ from core.models import (
     Shop,
     SyncLogEntry,
     SyncRequest,
+    TagAddition,
 )
 from core.models.enums import InboxState, PrivacyState, SyncRequestState
 from core.shops import all_shops, business_clock
@@ -40,6 +41,8 @@ SYNC_LOG: Final = timedelta(days=90)
 # The merchant has 30 days to hand it over (privacy_requests.due_at) and as long to take it.
 PRIVACY_EXPORT: Final = timedelta(days=30)
 FINISHED_REQUESTS: Final = timedelta(days=90)
+# Longer than the latest that a mail of a flow may be: 60 days.
+TAG_ADDITIONS: Final = timedelta(days=90)
 
 _OVER: Final = (SyncRequestState.COMPLETED, SyncRequestState.FAILED)
 _APPLIED: Final = (InboxState.APPLIED, InboxState.IGNORED)
@@ -81,6 +84,7 @@ RULES: Final = (
         FINISHED_REQUESTS,
         RefreshRequest.next_attempt_at.is_(None),
     ),
+    Rule("added tags", TagAddition.added_at, TAG_ADDITIONS, is_business_time=True),
     Rule(
         "finished sync requests",
         SyncRequest.finished_at,

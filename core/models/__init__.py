@@ -39,6 +39,7 @@ from core.models.shopify import (
     OrderLine,
     Product,
     Refund,
+    TagAddition,
 )
 from core.models.shops import LoginAttempt, Shop, ShopMember, User, UserSession
 
@@ -93,6 +94,7 @@ __all__ = [
     "SyncLogEntry",
     "SyncRequest",
     "SyncRun",
+    "TagAddition",
     "User",
     "UserSession",
     "WriteBack",

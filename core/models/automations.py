@@ -38,6 +38,17 @@ class Automation(Base):
         doc="business time, set at each switch-on; earlier moments never enrol"
     )
     current_version: Mapped[int] = mapped_column(server_default=text("1"))
+    evaluated_at: Mapped[datetime | None] = mapped_column(
+        doc="business time up to which its trigger was evaluated for everyone; NULL: not since it "
+        "was switched on"
+    )
+    evaluated_version: Mapped[int | None] = mapped_column(
+        Integer, doc="in which it was; another one is evaluated anew"
+    )
+    takes_silent: Mapped[bool] = mapped_column(
+        server_default=text("false"),
+        doc="those who had been silent when it was switched on are still to enter",
+    )
     created_at: Mapped[created]
     archived_at: Mapped[datetime | None] = mapped_column(
         doc="business time since when it is no longer listed; it is off, its mails stay explained"

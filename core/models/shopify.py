@@ -297,3 +297,24 @@ class CustomerTouch(Base):
     touch_id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     customer_id: Mapped[int] = mapped_column(BigInteger)
     touched_at: Mapped[datetime] = mapped_column(doc="business time")
+
+
+class TagAddition(Base):
+    """One row per tag that a customer was read with and had not been read with before.
+
+    Written by a trigger of `customers` (migration 0013), so by whoever changes them; never for tags
+    that a customer is first read with.
+    """
+
+    __tablename__ = "tag_additions"
+    __table_args__ = (
+        Index("ix_tag_additions__tag", "shop_id", "tag", "added_at"),
+        Index("ix_tag_additions__customer", "shop_id", "customer_id"),
+        {"schema": RAW},
+    )
+
+    shop_id: Mapped[shop_key]
+    addition_id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    customer_id: Mapped[int] = mapped_column(BigInteger)
+    tag: Mapped[str] = mapped_column(doc="in lower case")
+    added_at: Mapped[datetime] = mapped_column(doc="the customer's updated_at when it was there")

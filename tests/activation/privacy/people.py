@@ -117,6 +117,13 @@ def traces(world: World) -> int:
     world.buyers(OTHERS)
     world.run_cleanly()
     world.add_customer(ADA, email=EMAIL, tags=["vip"], locale="de", **about_her)
+    world.execute(
+        "INSERT INTO raw_shopify.tag_additions (shop_id, customer_id, tag, added_at)"
+        " VALUES (:shop_id, :customer_id, 'vip', :now)",
+        shop_id=world.shop_id,
+        customer_id=ADA,
+        now=world.now,
+    )
     order = world.place_order(ADA, email=EMAIL, checkout_token="tok-ada")
     world.place_order(None, email=EMAIL.upper())
     world.run_cleanly()

@@ -68,6 +68,7 @@ def test_the_search_finds_her_wherever_she_is(world: World) -> None:
         "raw_shopify.orders",
         "raw_shopify.refresh_requests",
         "raw_shopify.rejected_lines",
+        "raw_shopify.tag_additions",
         "raw_shopify.webhook_inbox",
     }
 

@@ -18,6 +18,7 @@ from core.models import (
     RejectedLine,
     SyncLogEntry,
     SyncRequest,
+    TagAddition,
 )
 from core.models.enums import (
     InboxState,
@@ -83,6 +84,10 @@ def sync_request(state: SyncRequestState) -> Make:
     )
 
 
+def added_tag(shop_id: int, at: datetime) -> Base:
+    return TagAddition(shop_id=shop_id, customer_id=1, tag="vip", added_at=at)
+
+
 EXPIRES: list[tuple[str, Make, timedelta]] = [
     ("applied webhooks", message(InboxState.APPLIED), timedelta(days=30)),
     ("applied webhooks", message(InboxState.IGNORED), timedelta(days=30)),
@@ -90,6 +95,7 @@ EXPIRES: list[tuple[str, Make, timedelta]] = [
     ("webhooks not applied", message(InboxState.RECEIVED), timedelta(days=90)),
     ("rejected lines", rejected, timedelta(days=30)),
     ("sync log", log_entry, timedelta(days=90)),
+    ("added tags", added_tag, timedelta(days=90)),
     ("refresh requests given up", refresh(given_up=True), timedelta(days=90)),
     ("finished sync requests", sync_request(SyncRequestState.COMPLETED), timedelta(days=90)),
     ("finished sync requests", sync_request(SyncRequestState.FAILED), timedelta(days=90)),
