@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from sqlalchemy.orm import Session
 
+from activation.discounts.problems import WRITE_SCOPE, flows_with_codes, problems
 from activation.events.health import read_health
 from activation.outbox.pacing import paused_for
 from core.clock import SystemClock
@@ -25,6 +26,7 @@ def check_shop(session: Session, shop: Shop) -> Iterator[Finding]:
         yield warn("Shopify webhooks", shop.webhooks_problem, advice, shop=shop.domain)
     else:
         yield ok("Shopify webhooks", "subscribed", shop=shop.domain)
+    yield from _codes(session, shop)
     yield _sending(session, shop)
 
 
@@ -44,6 +46,27 @@ def _scopes(shop: Shop) -> Finding:
         return ok("Shopify scopes", "all granted", shop=shop.domain)
     advice = "Add them to the app, release the version and approve it in the shop."
     return warn("Shopify scopes", f"missing: {', '.join(missing)}", advice, shop=shop.domain)
+
+
+def _codes(session: Session, shop: Shop) -> Iterator[Finding]:
+    """Only where a flow that is on gives each customer a code of their own."""
+    flows = flows_with_codes(session, shop.shop_id)
+    if not flows:
+        return
+    now = business_clock(shop, SystemClock()).now()
+    found = problems(session, shop.shop_id, now=now)
+    for each in found:
+        words = f"{each.flow}: {each.words} {each.waiting} mails wait."
+        advice = "Put it right in Shopify; it is tried again every quarter of an hour."
+        yield warn("discount codes", words, advice, shop=shop.domain)
+    if found:
+        return
+    if shop.access_scopes and WRITE_SCOPE not in shop.access_scopes:
+        words = f"{', '.join(flows)}: the scope {WRITE_SCOPE} is missing, so no codes can be made"
+        advice = "Add it to the app, release the version and approve it in the shop."
+        yield warn("discount codes", words, advice, shop=shop.domain)
+        return
+    yield ok("discount codes", f"made for {', '.join(flows)}", shop=shop.domain)
 
 
 def _sending(session: Session, shop: Shop) -> Finding:
