@@ -27,7 +27,7 @@ from activation.cycle_report import CycleReport, StageFailure
 from activation.discounts.stage import top_up
 from activation.events import match_stored
 from activation.gate import GATE, Gate
-from activation.looking import EVERYTHING, Due, ShopDue, look
+from activation.looking import EVERYTHING, Due, ShopDue, automations_stamp, look
 from activation.merges import apply_merges
 from activation.outbox.batches import BATCH_SIZE, LEASE
 from activation.outbox.crew import send_by_many
@@ -50,6 +50,7 @@ from core.shops import all_shops, business_clock
 log = logging.getLogger(__name__)
 
 CHUNK: Final = 1000  # customers whose memberships change in one transaction
+STEPS: Final = 500  # enrolments that move on in one transaction
 SHORTEST_WAIT: Final = 0.05
 
 
@@ -92,7 +93,7 @@ class Run:
         self._cycle = cycle
         self.report = CycleReport()
         self._failed: set[tuple[str, int | None]] = set()
-        self._swept: set[int] = set()
+        self._swept: dict[int, str] = {}
         self._stuck: set[int] = set()
         self._ends_at = time.monotonic() + cycle.longest.total_seconds()
         self._was_idle = False
@@ -142,14 +143,14 @@ class Run:
         self.report.passes += 1
         moved = self._stage("privacy", None, self._privacy, if_=due.privacy)
         moved += self._stage("events", None, self._match_events, if_=due.events)
-        refreshed = self._stage("refresh", None, self._refresh, if_=due.refreshes)
-        moved += refreshed
-        refreshed += self._stage("inbox", None, self._retry_inbox, if_=due.inbox)
+        fresh = self._stage("refresh", None, self._refresh, if_=due.refreshes)
+        fresh += self._stage("inbox", None, self._retry_inbox, if_=due.inbox)
+        moved += fresh
         for shop in self._shops():
             if self.is_over():
                 break
             clock = business_clock(shop, self._cycle.clock)
-            moved += self._shop(shop, clock, due.of(shop.shop_id), is_fresh=refreshed > 0)
+            moved += self._shop(shop, clock, due.of(shop.shop_id), is_fresh=fresh > 0)
         return moved
 
     def _shop(self, shop: Shop, clock: Clock, due: ShopDue, *, is_fresh: bool) -> int:
@@ -162,7 +163,7 @@ class Run:
             return self._stage(name, shop_id, work, if_=if_)
 
         moved = stage("merges", lambda: self._merges(shop_id, clock), if_=due.merges or is_fresh)
-        moved += stage("consent", lambda: self._consent(shop_id, clock), if_=due.all)
+        moved += stage("consent", lambda: self._consent(shop_id, clock), if_=due.all or is_fresh)
         if shop.baseline_at is not None and shop.first_sync_completed_at is not None:
             is_touched = due.touched or is_fresh or moved > 0
             moved += stage("touched", lambda: self._touched(shop_id, clock), if_=is_touched)
@@ -175,9 +176,7 @@ class Run:
         moved += stage("discounts", lambda: self._discounts(shop_id, clock), if_=due.all)
         return moved + stage("write_back", lambda: self._write_back(shop_id), if_=due.write_backs)
 
-    def _stage(
-        self, stage: str, shop_id: int | None, work: Callable[[], int], *, if_: bool
-    ) -> int:
+    def _stage(self, stage: str, shop_id: int | None, work: Callable[[], int], *, if_: bool) -> int:
         """Run one stage; a failure is noted and the stage left alone until it is forgiven."""
         if not if_ or (stage, shop_id) in self._failed:
             return 0
@@ -278,13 +277,16 @@ class Run:
         return done
 
     def _sweep(self, shop_id: int, clock: Clock) -> int:
-        """Once per run, everyone: an order may have been worked on just before an automation was
-        switched on whose `switched_on_at` it meets.
+        """Everyone: once per run, and again when an automation was switched on or changed. An order
+        may have been worked on just before, whose time meets its `switched_on_at`.
         """
-        if shop_id in self._swept or ("touched", shop_id) in self._failed:
+        if ("touched", shop_id) in self._failed:
             return 0
-        self._swept.add(shop_id)
         with session_scope(self._cycle.factory) as session:
+            stamp = automations_stamp(session, shop_id)
+            if self._swept.get(shop_id) == stamp:
+                return 0
+            self._swept[shop_id] = stamp
             if doubts_orders(session, shop_id):
                 return 0
             enrolled = enrol(
@@ -307,6 +309,7 @@ class Run:
                     secret_key=self._cycle.settings.secret_key,
                     now=clock.now(),
                     run_id=self._cycle.run_id,
+                    limit=STEPS,
                 )
             self._cycle.checkpoint("message_queued")
             if not done.claimed:
@@ -315,6 +318,8 @@ class Run:
             self.report.messages_queued += done.queued
             self.report.messages_skipped += done.skipped
             self.report.exited += done.exited
+            if done.claimed < STEPS:
+                break
         return moved
 
     def _discounts(self, shop_id: int, clock: Clock) -> int:

@@ -103,6 +103,13 @@ class Settings(BaseModel):
         1, alias="ECOMCRM_INGEST_PROCESSES"
     )
 
+    activation_idle_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        60.0, alias="ECOMCRM_ACTIVATION_IDLE_SECONDS"
+    )
+    activation_lifetime_seconds: Annotated[float, Field(ge=10, le=86_400)] = Field(
+        600.0, alias="ECOMCRM_ACTIVATION_LIFETIME_SECONDS"
+    )
+
     dagster_url: HttpUrl = Field("http://127.0.0.1:3400", alias="ECOMCRM_DAGSTER_URL")
 
     @property

@@ -5,10 +5,14 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+import psycopg
+
+from activation.liveness import ask_to_stop
 from core.errors import EcomCRMError, TransientError
 from core.migrate import upgrade
 from core.paths import PROJECT_ROOT
@@ -131,7 +135,13 @@ class Stack:
         self._progress.say("Dagster's tables: made")
 
     def _end_runs(self) -> None:
-        """Ask Dagster to end its runs, so that they stop between two transactions."""
+        """Ask for the end of all runs, so that they stop between two transactions.
+
+        The activation run is told directly, too: with steady traffic it would go on for minutes,
+        and one whose code server died is out of Dagster's reach.
+        """
+        with suppress(psycopg.Error):
+            ask_to_stop(self.world.settings.listen_url)
         try:
             with DagsterApi(self.world.address(Service.DAGSTER), timeout=2.0) as dagster:
                 dagster.terminate(dagster.unfinished_runs())

@@ -31,6 +31,12 @@ _OURS: Final = (
     "DATABASE_",
     "DAGSTER_",
 )
+# What also a demo lets its user decide.
+_TUNED: Final = (
+    "ECOMCRM_ACTIVATION_IDLE_SECONDS",
+    "ECOMCRM_ACTIVATION_LIFETIME_SECONDS",
+    "ECOMCRM_SEND_REQUESTS_PER_SECOND",
+)
 
 
 @dataclass(frozen=True)
@@ -169,6 +175,7 @@ class World:
             "ECOMCRM_PUBLIC_URL": self.address(Service.WEB),
             "ECOMCRM_DAGSTER_URL": self.address(Service.DAGSTER),
             "ECOMCRM_LOG_LEVEL": self.environ.get("ECOMCRM_LOG_LEVEL") or "INFO",
+            **{name: self.environ[name] for name in _TUNED if self.environ.get(name)},
         }
 
     def _vendors(self) -> dict[str, str]:

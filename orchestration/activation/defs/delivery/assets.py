@@ -1,23 +1,27 @@
-"""The activation run: everything that is due, in one run for all shops."""
+"""The activation run: everything that is due, in one run for all shops, and what comes after it."""
 
 import signal
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from threading import Event
+from datetime import UTC, datetime, timedelta
 from types import FrameType
-from typing import TypeAlias
+from typing import Final
 
 import dagster as dg
 
 from activation.cycle import Cycle, run_due
-from activation.liveness import hold
+from activation.cycle_report import CycleReport
+from activation.lingering import Terms, linger
+from activation.liveness import Line
 from activation.outbox.crew import SENDERS
 from activation.outbox.pacing import pace_of
 from activation.provider.choice import provider_of
 from core.models import Enrollment, Message, PrivacyRequest, WriteBack
 from orchestration.shared.columns import table_metadata
 from orchestration.shared.names import (
+    ACTIVATION_JOB,
     DELIVERY,
     ENROLLMENTS,
     MESSAGES,
@@ -30,12 +34,30 @@ from orchestration.shared.runtime import Runtime
 
 _KINDS = {"postgres"}
 
-Counts: TypeAlias = dict[str, int | float]
+# A run takes 1 to 4 s from its request until it holds the lock. Dagster's status is only a hint
+# for that gap: a run that died in it must not keep others out for ever.
+STARTING: Final = timedelta(seconds=20)
+
+OPEN_STATUSES: Final = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+
+# Which counts of a run tell that rows of an asset changed.
+_COUNTED: Final = {
+    ENROLLMENTS: ("enrolled", "too_late", "exited"),
+    MESSAGES: ("messages_queued", "messages_skipped", "requests", "events_matched"),
+    WRITE_BACKS: ("write_backs_done",),
+    PRIVACY_REQUESTS: ("people_exported", "people_erased"),
+}
 
 
 @dg.multi_asset(
     name="activation",
     group_name=DELIVERY,
+    # Skippable: a run that finds another at work has made nothing.
     specs=[
         dg.AssetSpec(
             ENROLLMENTS,
@@ -43,6 +65,7 @@ Counts: TypeAlias = dict[str, int | float]
             description="One row per customer, automation and entry key.",
             kinds=_KINDS,
             owners=OWNERS,
+            skippable=True,
             metadata=table_metadata(Enrollment),
         ),
         dg.AssetSpec(
@@ -51,6 +74,7 @@ Counts: TypeAlias = dict[str, int | float]
             description="The ledger: one row per message owed, sent or skipped, with its reason.",
             kinds=_KINDS | {"resend"},
             owners=OWNERS,
+            skippable=True,
             metadata=table_metadata(Message),
         ),
         dg.AssetSpec(
@@ -59,6 +83,7 @@ Counts: TypeAlias = dict[str, int | float]
             description="One row per tag or consent that Shopify is to be told of.",
             kinds=_KINDS | {"shopify"},
             owners=OWNERS,
+            skippable=True,
             metadata=table_metadata(WriteBack),
         ),
         dg.AssetSpec(
@@ -66,6 +91,7 @@ Counts: TypeAlias = dict[str, int | float]
             description="One row per request of a compliance webhook: exports and erasures.",
             kinds=_KINDS,
             owners=OWNERS,
+            skippable=True,
             metadata=table_metadata(PrivacyRequest),
         ),
     ],
@@ -73,64 +99,106 @@ Counts: TypeAlias = dict[str, int | float]
 def activation(
     context: dg.AssetExecutionContext, runtime: Runtime
 ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]  # generic over an in-memory value
-    with hold(runtime.settings.listen_url) as alone, _stop_on_signal() as stop:
-        if not alone:
+    with _line_of(runtime) as line:
+        if not line.take():
             # The other run does everything due, this run's work included.
             context.log.info("Another activation run is at work.")
-            counts: Counts = {}
-        else:
-            counts = _run(context, runtime, stop)
-            _tell_memberships(context, counts)
-    for key in (ENROLLMENTS, MESSAGES, WRITE_BACKS, PRIVACY_REQUESTS):
+            return
+        end_dead_runs(context.instance, alive=context.run_id)
+        counts = _run(context, runtime, line)
+    for key in _COUNTED:
         yield dg.MaterializeResult(asset_key=key, metadata={**counts})
 
 
-def _tell_memberships(context: dg.AssetExecutionContext, counts: Counts) -> None:
-    """What orders moved, on the page of the memberships; they are the other code location's."""
-    told = {name: counts[name] for name in ("memberships_opened", "memberships_closed")}
-    if any(told.values()) or counts["shops_held"]:
-        about = {**told, "shops_held": counts["shops_held"], "seconds": counts["seconds"]}
-        context.log_event(dg.AssetObservation(SEGMENT_MEMBERSHIPS, metadata=about))
-
-
-def _run(
-    context: dg.AssetExecutionContext, runtime: Runtime, stop: Event
-) -> dict[str, int | float]:
+def _run(context: dg.AssetExecutionContext, runtime: Runtime, line: Line) -> Mapping[str, float]:
     began = time.monotonic()
-    with provider_of(runtime.settings) as provider:
-        report = run_due(
-            Cycle(
-                factory=runtime.factory,
-                settings=runtime.settings,
-                clock=runtime.clock,
-                provider=provider,
-                client_of=runtime.client_of,
-                run_id=context.run_id,
-                stop=stop.is_set,
-                at_once=pace_of(runtime.settings, provider).batches_at_once,
-                senders=SENDERS,
-            )
+    settings = runtime.settings
+    with provider_of(settings) as provider:
+        cycle = Cycle(
+            factory=runtime.factory,
+            settings=settings,
+            clock=runtime.clock,
+            provider=provider,
+            client_of=runtime.client_of,
+            run_id=context.run_id,
+            stop=line.stop.is_set,
+            at_once=pace_of(settings, provider).batches_at_once,
+            senders=SENDERS,
         )
+        report = _work(context, cycle, line)
     counts = report.counts()
     context.log.info("%s", ", ".join(f"{name} {n}" for name, n in counts.items() if n) or "idle")
     return {**counts, "seconds": round(time.monotonic() - began, 3)}
 
 
+def _work(context: dg.AssetExecutionContext, cycle: Cycle, line: Line) -> CycleReport:
+    idle = timedelta(seconds=cycle.settings.activation_idle_seconds)
+    if not idle:
+        report = run_due(cycle)
+        _tell_memberships(context, report.counts())
+        return report
+    lifetime = timedelta(seconds=cycle.settings.activation_lifetime_seconds)
+    told: Counter[str] = Counter()
+
+    def tell(done: Mapping[str, int]) -> None:
+        told.update(done)
+        _tell(context, done)
+
+    report = linger(cycle, line, Terms(idle=idle, lifetime=lifetime), tell=tell)
+    rest = {name: count - told[name] for name, count in report.counts().items()}
+    _tell_memberships(context, rest)
+    return report
+
+
+def _tell(context: dg.AssetExecutionContext, done: Mapping[str, int]) -> None:
+    """What the run has done since it last told, on the pages of what it changed."""
+    for key, counted in _COUNTED.items():
+        if any(done[name] for name in counted):
+            context.log_event(dg.AssetMaterialization(key, metadata={**done}))
+    _tell_memberships(context, done)
+
+
+def _tell_memberships(context: dg.AssetExecutionContext, counts: Mapping[str, int]) -> None:
+    """What orders moved, on the page of the memberships; they are the other code location's."""
+    told = {name: counts[name] for name in ("memberships_opened", "memberships_closed")}
+    told["shops_held"] = counts["shops_held"]
+    if any(told.values()):
+        context.log_event(dg.AssetObservation(SEGMENT_MEMBERSHIPS, metadata=told))
+
+
+def end_dead_runs(instance: dg.DagsterInstance, *, alive: str) -> list[str]:
+    """Runs that Dagster takes for alive although their lock was free; returns their ids.
+
+    A run whose code server died stays STARTED for ever. One that is younger may still be starting.
+    """
+    ended = []
+    for record in instance.get_run_records(
+        dg.RunsFilter(job_name=ACTIVATION_JOB, statuses=OPEN_STATUSES)
+    ):
+        age = datetime.now(UTC) - record.create_timestamp
+        if record.dagster_run.run_id != alive and age > STARTING:
+            instance.report_run_failed(record.dagster_run, "Its process is gone.")
+            ended.append(record.dagster_run.run_id)
+    return ended
+
+
 @contextmanager
-def _stop_on_signal() -> Iterator[Event]:
+def _line_of(runtime: Runtime) -> Iterator[Line]:
     """SIGINT and SIGTERM end the run between two pieces of work instead of inside one.
 
     Dagster's own handling raises in the middle of whatever runs, even an open transaction.
     """
-    stop = Event()
+    line = Line(runtime.settings.listen_url)
 
     def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
+        line.stop.set()
+        line.heard.set()
 
     before = {number: signal.signal(number, ask_to_stop) for number in _SIGNALS}
     try:
-        yield stop
+        yield line
     finally:
+        line.close()
         for number, handler in before.items():
             signal.signal(number, handler)
 

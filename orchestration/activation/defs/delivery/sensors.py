@@ -1,7 +1,7 @@
 """See that something is due and launch the one activation job. Never one run per message."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import dagster as dg
 from sqlalchemy.exc import OperationalError
@@ -10,24 +10,14 @@ from sqlalchemy.orm import Session
 from activation.liveness import is_run_alive
 from activation.work import orders_due, steps_due
 from core.database import session_scope
+from orchestration.activation.defs.delivery.assets import OPEN_STATUSES, STARTING
 from orchestration.activation.defs.delivery.jobs import run_activation
 from orchestration.shared.names import ACTIVATION_JOB
 from orchestration.shared.runtime import Runtime
 
-# A run takes 1 to 4 s from its request until it holds the lock. Dagster's status is only a hint
-# for that gap: a run that died in it must not keep others out for ever.
-STARTING = timedelta(seconds=20)
-
 # The daemon's loop turns every 5 s whatever is asked for; asking for 5 makes it skip a turn that
 # comes a moment early, and some ticks are 10 s apart.
 TICK_SECONDS = 1
-
-_OPEN = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
 
 
 @dg.sensor(
@@ -73,7 +63,7 @@ def _launch_if(
 
 def _is_starting(instance: dg.DagsterInstance) -> bool:
     records = instance.get_run_records(
-        dg.RunsFilter(job_name=ACTIVATION_JOB, statuses=_OPEN), limit=1
+        dg.RunsFilter(job_name=ACTIVATION_JOB, statuses=OPEN_STATUSES), limit=1
     )
     if not records:
         return False
