@@ -120,6 +120,8 @@ def message_lines(said: MessageExplained) -> Iterator[str]:
     yield f"  checks    {said.checks_are}"
     for check in said.checks:
         yield f"    {check.result:<11} {check.check:<22} {check.words}"
+    if said.own_code is not None:
+        yield f"  own code  {said.own_code.code}, good until {_at(said.own_code.ends_at)}"
     if said.batch is not None:
         yield from _batch_lines(said.batch)
     yield from _after_lines(said)

@@ -9,13 +9,21 @@ from sqlalchemy.orm import Session
 from activation.automation.definition import ConsentGiven, read_definition
 from activation.dedupe import is_displaced
 from activation.dedupe import is_erased as is_erased_key
+from activation.discounts.assigning import code_of
 from activation.eligibility import Check, Stage, Subject, examine, load_facts
 from activation.eligibility.quiet import zone_of
 from activation.explain import checks, parts, words
 from activation.explain.parts import Reading
 from activation.explain.people import is_erased
 from activation.explain.reading import HAS_UNSUBSCRIBED, READ_MESSAGE
-from activation.explain.shapes import BatchPart, CheckPart, MessageExplained, RunsPart, StandingPart
+from activation.explain.shapes import (
+    BatchPart,
+    CheckPart,
+    CodePart,
+    MessageExplained,
+    RunsPart,
+    StandingPart,
+)
 from activation.explain.standings import standing_at
 from core.errors import PermanentError
 from core.models.enums import DeferReason, MessageState, SkipReason
@@ -66,6 +74,7 @@ def explain_message(
         engagements=parts.engagement_parts(reading),
         credited=None,
         runs=_runs(reading, batch, at_moment),
+        own_code=_own_code(reading),
     )
 
 
@@ -89,6 +98,11 @@ def _read(
         now=now,
         zone=zone_of(row.time_zone),
     )
+
+
+def _own_code(reading: Reading) -> CodePart | None:
+    given = code_of(reading.session, reading.shop_id, reading.row.message_id)
+    return None if given is None else CodePart(given.code, given.ends_at)
 
 
 def _standings(reading: Reading) -> tuple[StandingPart | None, StandingPart | None]:

@@ -205,6 +205,13 @@ class RunsPart(msgspec.Struct, frozen=True):
     entered_segment: str | None
 
 
+class CodePart(msgspec.Struct, frozen=True):
+    """The discount code that is this customer's alone, and until when it works."""
+
+    code: str
+    ends_at: datetime
+
+
 class MessageExplained(msgspec.Struct, frozen=True):
     """One mail. Of an erased person only what says nothing about anybody is there."""
 
@@ -232,6 +239,7 @@ class MessageExplained(msgspec.Struct, frozen=True):
     engagements: tuple[EngagementPart, ...]
     credited: tuple[CreditPart, ...] | None
     runs: RunsPart
+    own_code: CodePart | None = None
 
 
 class Finding(msgspec.Struct, frozen=True):
