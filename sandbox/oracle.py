@@ -91,13 +91,14 @@ def welcome_verdict(
 
 
 def quantiles(seconds: list[float]) -> Body:
-    """`p50`, `p95` and `max`, each a value that occurred; null without any."""
+    """`p50`, `p95`, `p99` and `max`, each a value that occurred; null without any."""
     if not seconds:
-        return {"p50": None, "p95": None, "max": None}
+        return {"p50": None, "p95": None, "p99": None, "max": None}
     ordered = sorted(seconds)
     picks = {
         "p50": ordered[(len(ordered) - 1) // 2],
         "p95": ordered[-(-len(ordered) * 95 // 100) - 1],
+        "p99": ordered[-(-len(ordered) * 99 // 100) - 1],
     }
     return {name: round(value, 3) for name, value in {**picks, "max": ordered[-1]}.items()}
 

@@ -56,7 +56,9 @@ def live() -> Iterator[Live]:
     home = Home(folder)
     home.create()
     with home.lock():
-        stack = Stack(open_demo_world(home, dict(os.environ) | free_ports(), progress), progress)
+        # Runs end soon, as one test waits for one to end.
+        environ = dict(os.environ) | free_ports() | {"ECOMCRM_ACTIVATION_IDLE_SECONDS": "4"}
+        stack = Stack(open_demo_world(home, environ, progress), progress)
         try:
             demo = start_demo(stack, data=data, progress=progress)
             with shops.database(stack.world.settings) as factory:
