@@ -14,5 +14,6 @@ select
     moment_at,
     due_at,
     enrolled_at,
-    finished_at
+    finished_at,
+    is_test
 from {{ source('crm', 'enrollments') }}

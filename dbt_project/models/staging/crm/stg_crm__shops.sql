@@ -13,5 +13,6 @@ select
     segments_held_at,
     segments_held_check,
     segments_held_reason,
-    segments_held_run_id as segments_held_rfm_run_id
+    segments_held_run_id as segments_held_rfm_run_id,
+    attribution_days
 from {{ source('crm', 'shops') }}
