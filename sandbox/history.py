@@ -13,6 +13,7 @@ from sandbox.shapes import normal_email
 
 DELETED, MERGED, ERASED = "deleted", "merged away", "erased"
 UNKNOWN = "UNKNOWN"
+LEFT, OVER = "left", "over"
 
 TABLES = (
     "consent_changes",
@@ -21,6 +22,7 @@ TABLES = (
     "former_orders",
     "order_moves",
     "erased_addresses",
+    "checkout_changes",
     "simulated",
 )
 SCHEMA = """
@@ -45,6 +47,10 @@ create index if not exists order_moves_previous on order_moves (shop, previous);
 create table if not exists erased_addresses (
     shop integer not null, address text not null, at real not null,
     primary key (shop, address)) without rowid;
+create table if not exists checkout_changes (
+    shop integer not null, token text not null, customer integer, what text not null,
+    at real not null);
+create index if not exists checkout_changes_token on checkout_changes (shop, token, at);
 create table if not exists uninstalls (shop integer primary key, at real not null);
 create table if not exists simulated (
     shop integer not null, what text not null, times integer not null,
@@ -122,6 +128,16 @@ def note_erasure(
     db.executemany(
         "insert or ignore into erased_addresses (shop, address, at) values (?, ?, ?)",
         [(shop, address, at) for address in addresses if address],
+    )
+
+
+def note_checkout(
+    db: sqlite3.Connection, shop: int, token: str, customer: int | None, what: str, *, at: float
+) -> None:
+    """`what` is LEFT when it was begun or changed, else OVER; the row tells only the last."""
+    db.execute(
+        "insert into checkout_changes (shop, token, customer, what, at) values (?, ?, ?, ?, ?)",
+        [shop, token, customer, what, at],
     )
 
 

@@ -8,6 +8,7 @@ import orjson
 
 from sandbox import shop_folder
 from sandbox.clock import utc_z
+from sandbox.history import LEFT, OVER, note_checkout
 from sandbox.http import BadRequestError
 from sandbox.loader import (
     INSERT_CHECKOUT,
@@ -52,7 +53,9 @@ def start_checkout(
     }
     shop.db.execute(INSERT_CHECKOUT, checkout_row(shop.num, checkout, token=token))
     _put(shop, checkout["id"], lines)
-    webhook_id = _announce(shop, "checkouts/create", _row(shop, token))
+    row = _row(shop, token)
+    note_checkout(shop.db, shop.num, token, row["customer"], LEFT, at=shop.now)
+    webhook_id = _announce(shop, "checkouts/create", row)
     return {
         "checkout": checkout["id"],
         "token": token,
@@ -99,6 +102,7 @@ def delete_checkout(shop: Shop, token: str) -> Body:
         shop.db.execute(
             f"delete from {table} where shop = ? and {column} = ?", [shop.num, row["num"]]
         )
+    note_checkout(shop.db, shop.num, token, row["customer"], OVER, at=shop.now)
     payload = rest_events.checkout_deleted_payload(checkout, token=token, shop=shop.row)
     return {"checkout": checkout["id"], "webhook_id": shop.announce("checkouts/delete", payload)}
 
@@ -124,6 +128,8 @@ def _open(shop: Shop, token: str) -> sqlite3.Row:
 
 def _save(shop: Shop, row: sqlite3.Row, checkout: Body) -> None:
     checkout["updatedAt"] = utc_z(shop.now)
+    what = OVER if checkout["completedAt"] else LEFT
+    note_checkout(shop.db, shop.num, row["token"], row["customer"], what, at=shop.now)
     values = checkout_row(shop.num, checkout, token=row["token"])
     _, num, _, customer, _, updated_at, completed_at, body = values
     shop.db.execute(

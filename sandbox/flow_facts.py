@@ -1,0 +1,128 @@
+"""What happened in a shop, in the order of time, read from the sandbox's store and its history."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import NamedTuple
+
+from sandbox.history import LEFT, MERGED
+from sandbox.oracle import REACHED
+from sandbox.past import Past
+
+ORDERED, UNCOUNTED, CHECKOUT, CHECKOUT_OVER = "ordered", "uncounted", "checkout", "checkout over"
+CONSENT, GONE, JOINED = "consent", "gone", "joined"
+
+
+class Fact(NamedTuple):
+    """`key`: of an order its number, of a checkout its token, of consent the state from then on."""
+
+    at: float
+    what: str
+    customer: int
+    key: str = ""
+    processed_at: float = 0.0
+    spent: Decimal = Decimal(0)
+
+
+class Mail(NamedTuple):
+    """An accepted mail of a flow. `customer` None: nobody had that address then."""
+
+    id: str
+    flow: str
+    customer: int | None
+    at: float
+    reached: bool
+
+
+@dataclass(frozen=True)
+class Story:
+    """`unsure`: who was merged; what a merge makes of their entries is not foretold."""
+
+    domain: str
+    zone: str
+    facts: tuple[Fact, ...]
+    mails: tuple[Mail, ...]
+    unsure: frozenset[int] = frozenset()
+
+
+def story_of(db: sqlite3.Connection, shop: int) -> Story:
+    """`db` is a snapshot."""
+    row = db.execute("select domain, time_zone from shops where shop = ?", [shop]).fetchone()
+    facts = [*_orders(db, shop), *_checkouts(db, shop), *_consents(db, shop), *_gone(db, shop)]
+    merged = db.execute(
+        "select num, kept from former_customers where shop = ? and how = ?", [shop, MERGED]
+    ).fetchall()
+    return Story(
+        domain=row["domain"],
+        zone=row["time_zone"],
+        facts=tuple(sorted(facts, key=lambda fact: fact.at)),
+        mails=tuple(_mails(db, shop)),
+        unsure=frozenset(number for pair in merged for number in pair),
+    )
+
+
+def _orders(db: sqlite3.Connection, shop: int) -> Iterator[Fact]:
+    """Whose an order was is who has it now: who was merged is unsure anyway."""
+    rows = db.execute(
+        """select num, customer, processed_at, placed_at, is_counted, uncounted_at, spent
+           from orders where shop = ?
+           union all
+           select num, customer, processed_at, placed_at, is_counted, uncounted_at, 0
+           from former_orders where shop = ?""",
+        [shop, shop],
+    )
+    for num, customer, processed_at, placed_at, counts, uncounted_at, spent in rows.fetchall():
+        if customer is None or not (counts or uncounted_at):
+            continue
+        yield Fact(placed_at, ORDERED, customer, str(num), processed_at, Decimal(spent or 0) / 1000)
+        if uncounted_at:
+            yield Fact(uncounted_at, UNCOUNTED, customer, str(num))
+
+
+def _checkouts(db: sqlite3.Connection, shop: int) -> Iterator[Fact]:
+    rows = db.execute(
+        "select token, customer, what, at from checkout_changes where shop = ?", [shop]
+    )
+    for token, customer, what, at in rows.fetchall():
+        if customer is not None:
+            yield Fact(at, CHECKOUT if what == LEFT else CHECKOUT_OVER, customer, token)
+
+
+def _consents(db: sqlite3.Connection, shop: int) -> Iterator[Fact]:
+    rows = db.execute(
+        "select customer, previous, state, at from consent_changes where shop = ? order by at",
+        [shop],
+    )
+    first: dict[int, str] = {}
+    for customer, previous, state, at in rows.fetchall():
+        first.setdefault(customer, previous)
+        yield Fact(at, CONSENT, customer, state or "")
+    for num, created_at, consent in db.execute(
+        """select num, created_at, consent from customers where shop = ?1
+           union all select num, created_at, consent from former_customers where shop = ?1""",
+        [shop],
+    ).fetchall():
+        yield Fact(created_at, JOINED, num)
+        yield Fact(created_at, CONSENT, num, first.get(num, consent) or "")
+
+
+def _gone(db: sqlite3.Connection, shop: int) -> Iterator[Fact]:
+    rows = db.execute("select num, at from former_customers where shop = ?", [shop])
+    for num, at in rows.fetchall():
+        yield Fact(at, GONE, num)
+
+
+def _mails(db: sqlite3.Connection, shop: int) -> Iterator[Mail]:
+    """Those that name their flow, oldest first; of whom the address was, the first is taken."""
+    past = Past(db, shop)
+    rows = db.execute(
+        """select emails.id, address, accepted_at, outcome, tag.value ->> 'value' as flow
+           from emails join email_recipients on email = seq
+           join json_each(cast(emails.body as text), '$.tags') as tag
+             on tag.value ->> 'name' = 'automation'
+           order by accepted_at, seq"""
+    )
+    for id_, address, at, outcome, flow in rows.fetchall():
+        owners = past.customers_with(address, at)
+        yield Mail(id_, flow, owners[0] if owners else None, at, outcome in REACHED)
