@@ -20,11 +20,12 @@ from activation.automation.definition import (
     TagAdded,
     Wait,
 )
+from activation.automation.holdout import TEST_TAG, is_held_out
 from activation.explain import words
 from activation.explain.shapes import Finding
 from activation.explain.situation import Situation
 
-FIRST: Final = "first"
+FIRST: Final = "first"  # entry key of what happens once in a customer's life
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,13 @@ class Considered:
 def consider(situation: Situation) -> Considered:
     """Every condition of the flow, in the order in which they are told."""
     told = _of_trigger(situation)
+    if isinstance(situation.definition.entry, Once) and told.entry_key is not None:
+        told = replace(told, entry_key=FIRST)
     findings = [*_of_shop(situation), *told.findings]
     if told.moment_at is not None:
         findings += _of_moment(situation, told.moment_at)
         findings.append(_may_enter(situation, told.moment_at, told.entry_key))
+    findings.append(_not_held_out(situation))
     considered = replace(told, findings=tuple(findings))
     waits = [each for each in findings if each.holds is False]
     only_time = waits and all(each.at is not None and each.at > situation.now for each in waits)
@@ -113,6 +117,20 @@ def _of_moment(situation: Situation, moment: datetime) -> Iterator[Finding]:
     )
 
 
+def _not_held_out(situation: Situation) -> Finding:
+    """They enter all the same, and get no mail: so it is told last."""
+    flow, share = situation.flow, situation.definition.holdout_percent
+    is_for_tests = TEST_TAG in {tag.casefold() for tag in situation.row.tags}
+    held_out = not is_for_tests and is_held_out(flow.domain, flow.key, situation.customer_id, share)
+    return Finding(
+        "not_held_out",
+        not held_out,
+        f"they are in the {share} % of customers who get no mail of this flow, to measure it"
+        if held_out
+        else "they are not held out",
+    )
+
+
 def _may_enter(situation: Situation, moment: datetime, entry_key: str | None) -> Finding:
     """The re-entry rule against every time they entered before."""
     entry = situation.definition.entry
@@ -159,7 +177,7 @@ def _order(
             else f"{name} was after EcomCRM was connected",
         )
     )
-    return Considered(tuple(findings), at, FIRST if is_first else str(order_id))
+    return Considered(tuple(findings), at, str(order_id))
 
 
 def _first_order(situation: Situation) -> Considered:

@@ -13,6 +13,7 @@ from activation.discounts.assigning import code_of
 from activation.eligibility import Check, Stage, Subject, examine, load_facts
 from activation.eligibility.quiet import zone_of
 from activation.explain import checks, parts, words
+from activation.explain.credits import credits_of
 from activation.explain.parts import Reading
 from activation.explain.people import is_erased
 from activation.explain.reading import HAS_UNSUBSCRIBED, READ_MESSAGE
@@ -72,7 +73,7 @@ def explain_message(
         batch=batch,
         events=parts.event_parts(reading),
         engagements=parts.engagement_parts(reading),
-        credited=None,
+        credited=None if is_gone else credits_of(session, shop_id, message_id),
         runs=_runs(reading, batch, at_moment),
         own_code=_own_code(reading),
     )

@@ -137,16 +137,16 @@ def test_the_condition_that_is_broken_is_the_one_that_is_named(world: World) -> 
 
 @pytest.mark.requirement("FLOW-04")
 def test_a_silence_that_is_too_short_says_when_it_will_be_long_enough(world: World) -> None:
-    add_flow(world, "win_back", WIN_BACK)
+    add_flow(world, "silent", WIN_BACK)
     world.add_customer(1)
     world.place_order(1, processed_at=world.now - 63 * DAY)
     stay(world, 1, Segment.AT_RISK, since=world.now - DAY, before=Segment.LOYAL)
-    said = why(world, 1, "win_back")
+    said = why(world, 1, "silent")
     # The same time of day in Berlin, where summer has ended meanwhile.
     assert (said.code, said.expected_at) == ("silent_long_enough", world.now + 27 * DAY + HOUR)
     assert "63 days ago; it takes 90, which will be so on 17 December 2026, 14:00" in said.words
     world.execute("UPDATE crm.segment_memberships SET segment = 'new'")
-    both = why(world, 1, "win_back")
+    both = why(world, 1, "silent")
     assert findings(both)["silent_long_enough"] is findings(both)["in_segment"] is False
     assert both.expected_at is None  # time alone changes no segment
     [in_segment] = [each for each in both.conditions if each.code == "in_segment"]
@@ -157,12 +157,12 @@ def test_a_silence_that_is_too_short_says_when_it_will_be_long_enough(world: Wor
 
 @pytest.mark.requirement("FLOW-05")
 def test_whoever_was_a_champion_from_the_start_never_entered(world: World) -> None:
-    add_flow(world, "vip", EnteredSegment((Segment.CHAMPION,)))
+    add_flow(world, "champions", EnteredSegment((Segment.CHAMPION,)))
     world.add_customers([1, 2])
     stay(world, 1, Segment.CHAMPION, since=world.now - DAY, before=None)
     stay(world, 2, Segment.CHAMPION, since=world.now, before=Segment.LOYAL)
-    assert why(world, 1, "vip").code == "moved_there"
-    assert findings(why(world, 2, "vip"))["after_switch_on"] is True
+    assert why(world, 1, "champions").code == "moved_there"
+    assert findings(why(world, 2, "champions"))["after_switch_on"] is True
 
 
 @pytest.mark.requirement("FLOW-02")
@@ -170,9 +170,9 @@ def test_a_checkout_waits_for_its_customer_to_come_back_and_ends_with_an_order(
     world: World,
 ) -> None:
     steps = (Wait("delay", seconds=7200), SendEmail(step_key="mail", template="welcome"))
-    add_flow(world, "cart", AbandonedCheckout(), steps=steps)
+    add_flow(world, "left_cart", AbandonedCheckout(), steps=steps)
     world.add_customer(1)
-    assert why(world, 1, "cart").code == "has_checkout"
+    assert why(world, 1, "left_cart").code == "has_checkout"
     with session_scope(world.factory) as session:
         session.add(
             Checkout(
@@ -186,11 +186,11 @@ def test_a_checkout_waits_for_its_customer_to_come_back_and_ends_with_an_order(
                 total=10,
             )
         )
-    left = why(world, 1, "cart")
+    left = why(world, 1, "left_cart")
     assert (left.code, left.expected_at) == ("left_for_long_enough", world.now + 2 * HOUR)
     world.clock.advance(HOUR)
     world.place_order(None, checkout_token="token-1", email="else@example.com")
-    assert why(world, 1, "cart").code == "not_ordered_since"
+    assert why(world, 1, "left_cart").code == "not_ordered_since"
 
 
 @pytest.mark.requirement("AUTO-01")
