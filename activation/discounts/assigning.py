@@ -16,7 +16,7 @@ from core.arrays import array_text
 from core.models.enums import DeferReason, SkipReason
 
 WAIT: Final = timedelta(minutes=10)  # codes that come wake who waits for them
-SAMPLE_CODE: Final = "SAMPLE-NOT-VALID"
+SAMPLE_CODE: Final = "SAMPLE-CODE"
 
 EXPIRE = text("""
 -- Changes crm.discount_codes: a mail that is to be frozen again long after it got its code gets

@@ -1,6 +1,7 @@
 """Each shop: what law asks of its mail, Shopify's side, and whether it sends at all."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from sqlalchemy.orm import Session
 
@@ -26,7 +27,8 @@ def check_shop(session: Session, shop: Shop) -> Iterator[Finding]:
         yield warn("Shopify webhooks", shop.webhooks_problem, advice, shop=shop.domain)
     else:
         yield ok("Shopify webhooks", "subscribed", shop=shop.domain)
-    yield from _codes(session, shop)
+    now = business_clock(shop, SystemClock()).now()
+    yield from discount_codes(session, shop, now)
     yield _sending(session, shop)
 
 
@@ -48,12 +50,11 @@ def _scopes(shop: Shop) -> Finding:
     return warn("Shopify scopes", f"missing: {', '.join(missing)}", advice, shop=shop.domain)
 
 
-def _codes(session: Session, shop: Shop) -> Iterator[Finding]:
+def discount_codes(session: Session, shop: Shop, now: datetime) -> Iterator[Finding]:
     """Only where a flow that is on gives each customer a code of their own."""
     flows = flows_with_codes(session, shop.shop_id)
     if not flows:
         return
-    now = business_clock(shop, SystemClock()).now()
     found = problems(session, shop.shop_id, now=now)
     for each in found:
         words = f"{each.flow}: {each.words} {each.waiting} mails wait."

@@ -68,7 +68,11 @@ class FakeDiscounts:
 
     def _add(self, asked: dict[str, Any]) -> dict[str, Any]:
         if asked["id"] not in self.discounts:
-            error = {"field": [], "message": "Code discount does not exist.", "code": None}
+            error: dict[str, Any] = {
+                "field": [],
+                "message": "Code discount does not exist.",
+                "code": None,
+            }
             return {"discountRedeemCodeBulkAdd": {"bulkCreation": None, "userErrors": [error]}}
         number = f"gid://shopify/DiscountRedeemCodeBulkCreation/{len(self.jobs) + 1}"
         codes = [each["code"] for each in asked["codes"]]

@@ -9,6 +9,7 @@ from sqlalchemy import select, text
 
 from activation.automation.definition import UniqueCode
 from activation.discounts.assigning import SAMPLE_CODE, StepCodes, code_of, give_codes
+from activation.discounts.problems import CodeProblem, problems
 from activation.discounts.stage import NO_SCOPE
 from activation.discounts.terms import terms_of
 from activation.discounts.wanted import FLOOR
@@ -18,8 +19,10 @@ from activation.privacy.holdings import HOLDINGS, erase_statement, select_statem
 from activation.work import steps_due
 from core.database import session_scope
 from core.errors import TransientError
-from core.models import DiscountCode, DiscountPool
+from core.models import DiscountCode, DiscountPool, Shop
 from core.models.enums import CodeState, DeferReason, MessageState, SkipReason
+from ops.doctor.findings import State
+from ops.doctor.shops import discount_codes
 from ops.explain_cli import message_lines
 from tests.activation import fake_provider as fake
 from tests.activation.discounts.admin import (
@@ -213,6 +216,13 @@ def test_without_the_scope_a_mail_waits_and_the_flow_says_why(
         end_waits(world)
     assert world.message().defer_reason is DeferReason.NO_DISCOUNT_CODE
     assert [pool.error for pool in pools(world)] == [NO_SCOPE]
+    with session_scope(world.factory) as session:
+        told = problems(session, world.shop_id, now=world.now)
+        assert told == [CodeProblem("flow", "mail", NO_SCOPE, waiting=1)]
+        shop = session.get_one(Shop, world.shop_id)
+        [finding] = discount_codes(session, shop, world.now)
+    assert finding.state is State.WARN
+    assert "write_discounts" in finding.words
     admin.denied = False
     for _ in range(3):
         end_waits(world)
@@ -372,7 +382,8 @@ def test_a_code_is_exported_and_erased_with_the_person(world: World, admin: Fake
     [holding] = [each for each in HOLDINGS if each.table == "crm.discount_codes"]
     person = {"shop_id": world.shop_id, "customer_ids": [1], "emails": ["c1@example.com"]}
     with session_scope(world.factory) as session:
-        [held] = session.execute(text(select_statement(holding)), person).scalars()
+        statement = text(select_statement(holding))
+        held: dict[str, object] = session.execute(statement, person).scalar_one()
         assert held["code"] == mailed["c1@example.com"]
         session.execute(text(erase_statement(holding)), person)
     left = {each.code for each in codes(world)}
