@@ -252,7 +252,7 @@ def test_whoever_has_left_gets_nothing_more_even_if_the_reason_is_over(world: Wo
     flow.stay(1, "lost")
     assert flow.later(HOUR).exited == 1
     flow.stay(1, "loyal")
-    world.run_cleanly()
+    freeze(world)
     assert world.message().skip_reason is SkipReason.EXITED
 
 
