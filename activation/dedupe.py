@@ -7,12 +7,20 @@ so the test compares it literally.
 from typing import Final
 
 ERASED: Final = "erased"
+TEST: Final = "test"
 DISPLACED: Final = "/merged/"
 
 
 def message_key(*, automation: str, step_key: str, customer_id: int, entry_key: str) -> str:
     """`automation/step_key/customer/entry_key`, unique per shop; never with a version or date."""
     return f"{automation}/{step_key}/{customer_id}/{entry_key}"
+
+
+def trial_key(*, automation: str, step_key: str, occasion: str) -> str:
+    """`test/automation/step_key/occasion`: of a test mail, which is nobody's. No automation is
+    called `test` (automation/library.py).
+    """
+    return f"{TEST}/{automation}/{step_key}/{occasion}"
 
 
 def is_erased(key: str) -> bool:

@@ -188,7 +188,8 @@ def create(
 ) -> Saved:
     """A flow of the merchant's own, switched off. Its key is made of its name unless given.
 
-    `known`: a flow of the shop that it may repeat as it is. Raises InvalidDefinition, or PermanentError for a name or key that cannot be.
+    `known`: a flow of the shop that it may repeat as it is. Raises InvalidDefinition, or
+    PermanentError for a name or key that cannot be.
     """
     lock_flows(session, shop_id)
     name = _name(name)

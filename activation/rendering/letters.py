@@ -8,6 +8,7 @@ from typing import Final, Protocol, TypeAlias
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
+from activation.automation.actions import walk
 from activation.automation.definition import SendEmail, read_definition
 from activation.clicks import tracked, trap
 from activation.consent.confirming import confirm_url
@@ -186,7 +187,7 @@ def _load_steps(
     return {
         (row.automation_id, row.version, step.step_key): (row.key, step)
         for row in rows
-        for step in read_definition(row.definition).steps
+        for step in walk(read_definition(row.definition).steps)
         if isinstance(step, SendEmail)
     }
 

@@ -180,7 +180,7 @@ def test_undo_is_an_earlier_version_as_a_new_one(world: World) -> None:
     assert flow(world).definition == first.definition
     assert [each.version for each in history] == list(range(saved.version, 0, -1))
     assert (history[0].restored_from, history[1].created_by) == (first.version, 7)
-    assert history[0].changed == ("steps[welcome_email].content.subject",)
+    assert history[0].changed == ("steps[welcome_email].content",)
 
 
 def test_only_own_flows_are_renamed_and_deleted_and_used_ones_are_kept_for_the_record(
