@@ -17,6 +17,7 @@ from ops import (
     consent_cli,
     delivery_cli,
     explain_cli,
+    flows_cli,
     limits_cli,
     mails_cli,
     privacy,
@@ -39,11 +40,10 @@ app = typer.Typer(
 )
 db_app = typer.Typer(help="The database.", no_args_is_help=True)
 sandbox_app = typer.Typer(help="The stand-in for Shopify and Resend.", no_args_is_help=True)
-flows_app = typer.Typer(help="Flows of the connected shops.", no_args_is_help=True)
 setup_app = typer.Typer(help="Single steps of the set-up; others run them.", no_args_is_help=True)
 app.add_typer(db_app, name="db")
 app.add_typer(sandbox_app, name="sandbox")
-app.add_typer(flows_app, name="flows")
+app.add_typer(flows_cli.flows_app, name="flows")
 app.add_typer(setup_app, name="setup")
 
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return when all is up.")]
@@ -51,9 +51,6 @@ Data = Annotated[
     Path | None,
     typer.Option(help="A shop folder to play instead of the generated shop.", exists=True),
 ]
-
-
-Flow = Annotated[str, typer.Argument(help="Its key, such as welcome.")]
 
 
 @app.command()
@@ -168,37 +165,6 @@ def db_url(
         _print_json({"url": url, "read_only": read_only})
     else:
         print(url)
-
-
-@flows_app.command("list")
-def flows_list(*, shop: Shop = None, as_json: AsJson = False) -> None:
-    """Show the flows and whether they are on."""
-    report = commands.flow_list(_environ(), shop=shop)
-    if as_json:
-        _print_json({"flows": report})
-        return
-    for flow in report:
-        state = "on " if flow["is_on"] else "off"
-        print(f"{state}  {flow['key']}  {flow['shop']}  delay {flow['delay_seconds']} s")
-
-
-@flows_app.command("on")
-def flows_on(
-    *,
-    flow: Flow,
-    shop: Shop = None,
-    delay_minutes: Annotated[
-        float | None, typer.Option(min=0, help="Wait before its first mail; default: as it is.")
-    ] = None,
-) -> None:
-    """Switch a flow on: what happens from now on starts it."""
-    commands.flow_on(_environ(), flow=flow, shop=shop, delay_minutes=delay_minutes)
-
-
-@flows_app.command("off")
-def flows_off(*, flow: Flow, shop: Shop = None) -> None:
-    """Switch a flow off: nothing of it is sent from now on."""
-    commands.flow_off(_environ(), flow=flow, shop=shop)
 
 
 @sandbox_app.command("load")

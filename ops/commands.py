@@ -5,12 +5,11 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from core.errors import PermanentError
-from ops import flows, shops
+from ops import shops
 from ops.dagster_api import DagsterApi
 from ops.demo import new_owner_password, open_demo_world, play_orders, ready_text, start_demo
 from ops.foreground import hold, stoppable
@@ -174,22 +173,6 @@ def rfm(environ: Environ, progress: Progress) -> dict[str, Any]:
     scored = sum(segments.values())
     progress.say(f"RFM: {scored:,} customers scored in {seconds:.1f} s")
     return {"scored": scored, "segments": segments, "seconds": seconds}
-
-
-def flow_list(environ: Environ, *, shop: str | None) -> list[dict[str, Any]]:
-    with shops.database(world_of(environ).settings) as factory:
-        return [flow.as_json() for flow in flows.flows_of(factory, shop)]
-
-
-def flow_on(environ: Environ, *, flow: str, shop: str | None, delay_minutes: float | None) -> None:
-    delay = None if delay_minutes is None else timedelta(minutes=delay_minutes)
-    with shops.database(world_of(environ).settings) as factory:
-        flows.turn_on(factory, flow, shop=shop, delay=delay)
-
-
-def flow_off(environ: Environ, *, flow: str, shop: str | None) -> None:
-    with shops.database(world_of(environ).settings) as factory:
-        flows.turn_off(factory, flow, shop=shop)
 
 
 def database_url(environ: Environ, *, read_only: bool) -> str:
