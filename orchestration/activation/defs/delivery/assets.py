@@ -166,7 +166,9 @@ def _tell_memberships(context: dg.AssetExecutionContext, counts: Mapping[str, in
         context.log_event(dg.AssetObservation(SEGMENT_MEMBERSHIPS, metadata=told))
 
 
-def end_dead_runs(instance: dg.DagsterInstance, *, alive: str) -> list[str]:
+def end_dead_runs(
+    instance: dg.DagsterInstance, *, alive: str, older_than: timedelta = STARTING
+) -> list[str]:
     """Runs that Dagster takes for alive although their lock was free; returns their ids.
 
     A run whose code server died stays STARTED for ever. One that is younger may still be starting.
@@ -176,7 +178,7 @@ def end_dead_runs(instance: dg.DagsterInstance, *, alive: str) -> list[str]:
         dg.RunsFilter(job_name=ACTIVATION_JOB, statuses=OPEN_STATUSES)
     ):
         age = datetime.now(UTC) - record.create_timestamp
-        if record.dagster_run.run_id != alive and age > STARTING:
+        if record.dagster_run.run_id != alive and age > older_than:
             instance.report_run_failed(record.dagster_run, "Its process is gone.")
             ended.append(record.dagster_run.run_id)
     return ended
