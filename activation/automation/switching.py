@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from activation.automation.definition import (
     Definition,
+    Silence,
     Wait,
     read_definition,
     write_definition,
@@ -28,6 +29,9 @@ class LoadedAutomation:
     definition: Definition
     is_active: bool
     switched_on_at: datetime | None
+    evaluated_at: datetime | None = None
+    evaluated_version: int | None = None
+    takes_silent: bool = False
 
 
 def load_automations(session: Session, shop_id: int) -> list[LoadedAutomation]:
@@ -40,6 +44,9 @@ def load_automations(session: Session, shop_id: int) -> list[LoadedAutomation]:
             Automation.current_version,
             Automation.is_active,
             Automation.switched_on_at,
+            Automation.evaluated_at,
+            Automation.evaluated_version,
+            Automation.takes_silent,
             AutomationVersion.definition,
         )
         .join(
@@ -60,20 +67,30 @@ def load_automations(session: Session, shop_id: int) -> list[LoadedAutomation]:
             definition=read_definition(row.definition),
             is_active=row.is_active,
             switched_on_at=row.switched_on_at,
+            evaluated_at=row.evaluated_at,
+            evaluated_version=row.evaluated_version,
+            takes_silent=row.takes_silent,
         )
         for row in rows
     ]
 
 
-def switch_on(session: Session, shop_id: int, key: str, *, now: datetime) -> Automation:
+def switch_on(
+    session: Session, shop_id: int, key: str, *, now: datetime, include_silent: bool = True
+) -> Automation:
     """Moments from business `now` on enrol; switching on what is on changes nothing.
 
-    Raises PermanentError when the shop has no such automation.
+    A flow of silence also takes those who are silent already, over days, unless `include_silent`
+    says otherwise (spreading.py says how many they are). Raises PermanentError when the shop has no
+    such automation.
     """
     automation = _locked(session, shop_id, key)
     if not automation.is_active:
         automation.is_active = True
         automation.switched_on_at = now
+        automation.evaluated_at = automation.evaluated_version = None
+        trigger = _current_definition(session, automation).trigger
+        automation.takes_silent = include_silent and isinstance(trigger, Silence)
         session.flush()
     return automation
 
@@ -112,6 +129,17 @@ def set_delay(
     return _add_version(
         session, automation, msgspec.structs.replace(definition, steps=tuple(steps)), now=now
     )
+
+
+def set_holdout(session: Session, shop_id: int, key: str, percent: int, *, now: datetime) -> int:
+    """Add a version that holds out `percent` of its customers; returns its number.
+
+    For whoever enters from now on. Raises PermanentError when there is no such automation.
+    """
+    automation = _locked(session, shop_id, key)
+    definition = _current_definition(session, automation)
+    changed = msgspec.structs.replace(definition, holdout_percent=percent)
+    return _add_version(session, automation, changed, now=now)
 
 
 def _locked(session: Session, shop_id: int, key: str) -> Automation:

@@ -10,26 +10,35 @@ import orjson
 from sqlalchemy import select, text, update
 
 from activation.automation.presets import WELCOME, seed_presets
-from activation.automation.switching import set_delay, switch_on
+from activation.automation.switching import set_delay, set_holdout, switch_off, switch_on
 from activation.cycle import Cycle, CycleReport, run_due
 from core.clock import MovableClock
 from core.database import SessionFactory, session_scope
 from core.ingestion import statistics
 from core.models import (
+    Checkout,
     Customer,
     Enrollment,
     Message,
     MessageBatch,
     Order,
     OrderLine,
+    SegmentMembership,
     Shop,
 )
-from core.models.enums import ConsentState, MessageState
+from core.models.enums import ConsentState, MembershipCause, MessageState
 from core.settings import Settings
 from core.shopify.client import ShopifyClient
 from tests.activation.fake_provider import FakeProvider
 
 ADDRESS = "Nordlicht Keramik GmbH\nLange Reihe 12\n20099 Hamburg"
+
+
+# Versions are never changed; a test that is not about the holdout wants all its customers.
+NOBODY_HELD_OUT = text(
+    "UPDATE crm.automation_versions SET definition = definition - 'holdout_percent'"
+    " WHERE shop_id = :shop_id"
+)
 
 
 def no_shopify(shop_id: int) -> ShopifyClient:
@@ -76,6 +85,7 @@ class World:
             session.add(shop)
             session.flush()
             seed_presets(session, shop.shop_id, now=self.now)
+            session.execute(NOBODY_HELD_OUT, {"shop_id": shop.shop_id})
             self.next_order += 1
             return shop.shop_id
 
@@ -84,6 +94,20 @@ class World:
             shop_id = shop_id or self.shop_id
             set_delay(session, shop_id, WELCOME, "delay", delay, now=self.now)
             switch_on(session, shop_id, WELCOME, now=self.now)
+
+    def switch_flow_on(
+        self, key: str, *, holdout_percent: int = 0, include_silent: bool = True, shop_id: int = 0
+    ) -> None:
+        """A preset as it is shipped, except that by default nobody is held out."""
+        with session_scope(self.factory) as session:
+            shop_id = shop_id or self.shop_id
+            if holdout_percent:
+                set_holdout(session, shop_id, key, holdout_percent, now=self.now)
+            switch_on(session, shop_id, key, now=self.now, include_silent=include_silent)
+
+    def switch_flow_off(self, key: str) -> None:
+        with session_scope(self.factory) as session:
+            switch_off(session, self.shop_id, key, now=self.now)
 
     def add_customer(self, customer_id: int, **columns: Any) -> int:
         self.add_customers([customer_id], **columns)
@@ -172,6 +196,61 @@ class World:
                 setattr(order, name, value)
             session.flush()
             statistics.recompute(session, order.shop_id, touched, touched_at=self._touched_at())
+
+    def stay(
+        self, customer_id: int, segment: str, *, before: str | None = "potential", **columns: Any
+    ) -> None:
+        """They are in this segment from now on, out of `before`; None: it is their first known."""
+        with session_scope(self.factory) as session:
+            session.execute(
+                update(SegmentMembership)
+                .where(
+                    SegmentMembership.shop_id == self.shop_id,
+                    SegmentMembership.customer_id == customer_id,
+                    SegmentMembership.exited_at.is_(None),
+                )
+                .values(exited_at=self.now, exit_cause=MembershipCause.ORDER)
+            )
+            session.add(
+                SegmentMembership(
+                    **{
+                        "shop_id": self.shop_id,
+                        "customer_id": customer_id,
+                        "segment": segment,
+                        "previous_segment": before,
+                        "entered_at": self.now,
+                        "cause": MembershipCause.ORDER if before else MembershipCause.BASELINE,
+                        "r_score": 3,
+                        "f_score": 3,
+                        "m_score": 3,
+                        **columns,
+                    }
+                )
+            )
+
+    def leave_cart(self, key: str, customer_id: int | None = None, **columns: Any) -> None:
+        """A checkout left just now, with the customer's address."""
+        with session_scope(self.factory) as session:
+            session.add(
+                Checkout(
+                    **{
+                        "shop_id": self.shop_id,
+                        "checkout_key": key,
+                        "token": f"token-{key}",
+                        "customer_id": customer_id,
+                        "email": customer_id and f"c{customer_id}@example.com",
+                        "recovery_url": f"https://shop.example.com/checkouts/ac/{key}/recover",
+                        "created_at": self.now,
+                        "updated_at": self.now,
+                        "currency": "EUR",
+                        "total": Decimal("49.90"),
+                        "line_items": [
+                            {"title": "Becher Fjord", "quantity": 2, "unit_price": "24.95"}
+                        ],
+                        **columns,
+                    }
+                )
+            )
 
     def buyers(self, numbers: Sequence[int], **columns: Any) -> None:
         """Subscribed customers with one order each."""

@@ -1,22 +1,35 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy.orm import Session
 
 from activation.automation.definition import read_definition
 from activation.automation.presets import seed_presets
-from activation.automation.switching import load_automations, set_delay, switch_off, switch_on
+from activation.automation.switching import (
+    LoadedAutomation,
+    load_automations,
+    set_delay,
+    switch_off,
+    switch_on,
+)
 from core.database import session_scope
 from core.errors import PermanentError
 from core.models import AutomationVersion
 from tests.activation.world import World
 
 
-@pytest.mark.requirement("FLOW-01")
+def welcome_of(session: Session, shop_id: int) -> LoadedAutomation:
+    return {each.key: each for each in load_automations(session, shop_id)}["welcome"]
+
+
+@pytest.mark.requirement("FLOW-01", "FLOW-02", "FLOW-03", "FLOW-04", "FLOW-05")
 def test_presets_are_seeded_once_and_switched_off(world: World) -> None:
     shop_id = world.add_shop()
     with session_scope(world.factory) as session:
         assert seed_presets(session, shop_id, now=world.now) == 0
-        [welcome] = load_automations(session, shop_id)
+        flows = {each.key: each for each in load_automations(session, shop_id)}
+    assert not any(flow.is_active for flow in flows.values())
+    welcome = flows["welcome"]
     assert (welcome.key, welcome.is_active, welcome.switched_on_at) == ("welcome", False, None)
     assert welcome.definition.first_delay == timedelta(hours=1)
 
@@ -38,10 +51,10 @@ def test_switching_on_again_starts_anew(world: World) -> None:
 
 def test_an_edit_adds_a_version_and_changes_none(world: World) -> None:
     with session_scope(world.factory) as session:
-        [before] = load_automations(session, world.shop_id)
+        before = welcome_of(session, world.shop_id)
         delay = timedelta(minutes=5)
         version = set_delay(session, world.shop_id, "welcome", "delay", delay, now=world.now)
-        [after] = load_automations(session, world.shop_id)
+        after = welcome_of(session, world.shop_id)
         old = session.get_one(
             AutomationVersion, (world.shop_id, before.automation_id, before.version)
         )
