@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from activation.automation import library, versions
 from activation.automation.definition import Wait
 from activation.automation.statistics import figures_of
-from activation.automation.switching import set_delay
+from activation.automation.switching import set_delay, set_holdout
 from activation.automation.trying import Trial, send_trial
 from activation.automation.validation import LONGEST_WAIT, SHORTEST_WAIT
 from activation.automation.yaml_files import (
@@ -39,7 +39,9 @@ DELAY_STEP: Final = "delay"
 
 @dataclass(frozen=True)
 class Flow:
-    """One flow of one shop. `problem`: why it cannot work as it is stored."""
+    """One flow of one shop. `problem`: why it cannot work as it is stored; `blocked`: why nobody
+    enters though it is on.
+    """
 
     shop: str
     key: str
@@ -49,6 +51,7 @@ class Flow:
     delay_seconds: int
     version: int
     problem: str | None
+    blocked: str | None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"on_since": self.on_since and self.on_since.isoformat()}
@@ -93,7 +96,12 @@ def refuse_delay(delay: timedelta) -> None:
 
 
 def turn_on(
-    factory: SessionFactory, key: str, *, shop: str | None = None, delay: timedelta | None = None
+    factory: SessionFactory,
+    key: str,
+    *,
+    shop: str | None = None,
+    delay: timedelta | None = None,
+    include_silent: bool = True,
 ) -> datetime:
     """Switch a flow on, with another delay if given; returns since when moments count.
 
@@ -106,7 +114,11 @@ def turn_on(
             now = _now(each)
             if delay is not None:
                 set_delay(session, each.shop_id, key, DELAY_STEP, delay, now=now)
-            flow = library.toggle(session, each.shop_id, key, on=True, now=now)
+            if holdout_percent is not None:
+                set_holdout(session, each.shop_id, key, holdout_percent, now=now)
+            flow = library.toggle(
+                session, each.shop_id, key, on=True, now=now, include_silent=include_silent
+            )
             since.append(flow.on_since or now)
     return max(since)
 

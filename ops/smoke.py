@@ -151,7 +151,7 @@ def _play_orders(world: World, factory: SessionFactory, domain: str, progress: P
 
 def _switch_on_welcome(factory: SessionFactory, domain: str) -> tuple[datetime, datetime]:
     """Switch the flow on; returns the first sync's start and since when mails are owed."""
-    since = flows.turn_on(factory, WELCOME, shop=domain, delay=timedelta(0))
+    since = flows.turn_on(factory, WELCOME, shop=domain, delay=timedelta(0), holdout_percent=0)
     with session_scope(factory) as session:
         shop = shop_by_domain(session, domain)
         if shop is None or shop.first_sync_started_at is None:
