@@ -18,6 +18,7 @@ from ops import (
     delivery_cli,
     explain_cli,
     flows_cli,
+    forecast_cli,
     limits_cli,
     mails_cli,
     privacy,
@@ -148,6 +149,7 @@ unknown_cli.add_to(delivery_cli.sending_app)
 doctor_cli.add_to(app)
 consent_cli.add_to(app)
 explain_cli.add_to(app)
+forecast_cli.add_to(flows_cli.flows_app)
 app.add_typer(privacy.privacy_app, name="privacy")
 
 
