@@ -102,8 +102,9 @@ def turn_on(
     shop: str | None = None,
     delay: timedelta | None = None,
     include_silent: bool = True,
+    holdout_percent: int | None = None,
 ) -> datetime:
-    """Switch a flow on, with another delay if given; returns since when moments count.
+    """Switch a flow on, with another delay or holdout if given; returns since when moments count.
 
     A delay of 0 is for demos and tests (`refuse_delay` is for everybody else). Raises
     PermanentError when there is no such shop or flow, or it cannot go on.
