@@ -39,8 +39,8 @@ DELAY_STEP: Final = "delay"
 
 @dataclass(frozen=True)
 class Flow:
-    """One flow of one shop. `problem`: why it cannot work as it is stored; `blocked`: why nobody
-    enters though it is on.
+    """One flow of one shop. `problem`: why it cannot work as it is stored; `blocked`: what it
+    lacks though it is on.
     """
 
     shop: str
@@ -85,7 +85,8 @@ def _row(shop: Shop, flow: library.Flow, without_codes: str | None) -> Flow:
         on_since=flow.on_since,
         delay_seconds=int(sum(waits, timedelta()).total_seconds()),
         version=flow.version,
-        problem=flow.problem or without_codes,
+        problem=flow.problem,
+        blocked=flow.blocked or without_codes,
     )
 
 

@@ -32,6 +32,8 @@ def flows_list(*, shop: Shop = None, as_json: AsJson = False) -> None:
         state = "on " if flow["is_on"] else "off"
         line = f"{state}  {flow['key']}  {flow['shop']}  delay {flow['delay_seconds']} s"
         print(f"{line}  broken: {flow['problem']}" if flow["problem"] else line)
+        if flow["blocked"]:
+            print(f"     {flow['blocked']}")
 
 
 @flows_app.command("show")
@@ -54,6 +56,9 @@ def flows_on(
     delay_minutes: Annotated[
         float | None, typer.Option(min=0, help="Wait before its first mail; default: as it is.")
     ] = None,
+    leave_out_silent: Annotated[
+        bool, typer.Option("--leave-out-silent", help="Not for who is silent long enough already.")
+    ] = False,
 ) -> None:
     """Switch a flow on: what happens from now on starts it."""
     world = world_of(environ())
@@ -61,7 +66,7 @@ def flows_on(
     if delay is not None and world.kind is not HomeKind.DEMO:
         flows.refuse_delay(delay)  # a demo may show a mail at once
     with shops.database(world.settings) as factory:
-        flows.turn_on(factory, flow, shop=shop, delay=delay)
+        flows.turn_on(factory, flow, shop=shop, delay=delay, include_silent=not leave_out_silent)
 
 
 @flows_app.command("off")

@@ -5,7 +5,7 @@ whose stored version cannot be used is shown with its `problem`, and keeps no ot
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -24,6 +24,7 @@ from activation.automation.definition import (
 )
 from activation.automation.differing import differences
 from activation.automation.presets import PRESETS
+from activation.automation.readiness import read_shop, why_blocked
 from activation.automation.switching import switch_off, switch_on
 from activation.automation.validation import valid_definition
 from activation.automation.versions import (
@@ -59,7 +60,10 @@ class FlowKind(StrEnum):
 
 @dataclass(frozen=True)
 class Flow:
-    """One flow now. `definition` None: the stored one cannot be read, as `problem` says."""
+    """One flow now. `definition` None: the stored one cannot be read, as `problem` says.
+
+    `blocked`: why nobody would enter though it is on.
+    """
 
     key: str
     name: str
@@ -69,6 +73,7 @@ class Flow:
     version: int
     definition: Definition | None
     problem: str | None
+    blocked: str | None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {
@@ -98,7 +103,8 @@ def flows_of(session: Session, shop_id: int) -> list[Flow]:
     rows = session.execute(_current().where(Automation.shop_id == shop_id))
     places = {preset.key: place for place, preset in enumerate(PRESETS)}
     kinds = list(FlowKind)
-    flows = [_flow(row) for row in rows.all()]
+    scopes = read_shop(session, shop_id).access_scopes
+    flows = [_flow(row, scopes) for row in rows.all()]
     return sorted(
         flows,
         key=lambda each: (
@@ -117,7 +123,7 @@ def flow_of(session: Session, shop_id: int, key: str) -> Flow:
     ).one_or_none()
     if row is None:
         raise PermanentError(f"This shop has no flow {key!r}.")
-    return _flow(row)
+    return _flow(row, read_shop(session, shop_id).access_scopes)
 
 
 def history_of(session: Session, shop_id: int, key: str) -> list[VersionView]:
@@ -156,9 +162,18 @@ def history_of(session: Session, shop_id: int, key: str) -> list[VersionView]:
     return views[::-1]
 
 
-def toggle(session: Session, shop_id: int, key: str, *, on: bool, now: datetime) -> Flow:
+def toggle(
+    session: Session,
+    shop_id: int,
+    key: str,
+    *,
+    on: bool,
+    now: datetime,
+    include_silent: bool = True,
+) -> Flow:
     """On or off from the next evaluation; it stays so. Switching on what is on changes nothing.
 
+    `include_silent`: a flow of silence also takes those silent already (spreading.py).
     Raises InvalidDefinition when it cannot go on as it is, or would trigger itself.
     """
     automation = lock(session, shop_id, key)
@@ -171,7 +186,7 @@ def toggle(session: Session, shop_id: int, key: str, *, on: bool, now: datetime)
         valid_definition(definition, before=definition)
         _refuse_lost_templates(definition)
         refuse_loops(session, shop_id, key, definition)
-        switch_on(session, shop_id, key, now=now)
+        switch_on(session, shop_id, key, now=now, include_silent=include_silent)
     return flow_of(session, shop_id, key)
 
 
@@ -288,7 +303,7 @@ def _current() -> Select[Any]:
     )
 
 
-def _flow(row: Row[Any]) -> Flow:
+def _flow(row: Row[Any], scopes: Sequence[str]) -> Flow:
     definition, problem = _understood(row.definition)
     return Flow(
         key=row.key,
@@ -299,6 +314,7 @@ def _flow(row: Row[Any]) -> Flow:
         version=row.current_version,
         definition=definition,
         problem=problem,
+        blocked=why_blocked(definition.trigger, scopes) if definition else None,
     )
 
 

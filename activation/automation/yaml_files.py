@@ -71,7 +71,7 @@ class Planned:
         }
 
 
-class _Dumper(yaml.SafeDumper):  # type: ignore[misc] - PyYAML has no types
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # no types
     """Lists are indented below their key, and nothing is said by reference."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
@@ -81,7 +81,7 @@ class _Dumper(yaml.SafeDumper):  # type: ignore[misc] - PyYAML has no types
         return True
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc] - likewise
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # no types
     """Plain data only. A key that comes twice and references are refused: the one would be lost
     without a word, the other can be made to grow without end.
     """

@@ -207,6 +207,19 @@ def test_only_own_flows_are_renamed_and_deleted_and_used_ones_are_kept_for_the_r
     assert make(world, "New name", SILENT) == "new_name"
 
 
+def test_switching_on_can_leave_out_who_is_silent_already(world: World) -> None:
+    key = make(world, "Silent", SILENT)
+    with session_scope(world.factory) as session:
+        library.toggle(session, world.shop_id, key, on=True, now=world.now, include_silent=False)
+        assert not session.query(Automation).filter_by(key=key).one().takes_silent
+
+
+def test_a_flow_that_nobody_may_enter_says_why(world: World) -> None:
+    assert flow(world).blocked is None
+    world.set_shop(access_scopes=["read_orders", "read_customers"])
+    assert "read_all_orders" in (flow(world).blocked or "")
+
+
 def test_a_copy_is_a_flow_of_its_own_and_off(world: World) -> None:
     with session_scope(world.factory) as session:
         saved = library.duplicate(session, world.shop_id, WELCOME, name="Copy", now=world.now)
