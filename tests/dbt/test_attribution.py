@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from activation.automation.performance import FlowPerformance, flow_performance
 from activation.events.engagements import Seen, classify, store
 from core.models.enums import EngagementKind, EngagementSource
-from tests.dbt.flow_reports import BUILT, rebuild
+from tests.dbt.flow_reports import rebuild
 from tests.fixtures.marts import Marts
 
 START = datetime(2026, 3, 20, tzinfo=UTC)  # the clock changes on the 29th
@@ -265,7 +265,7 @@ def test_credits_figures_and_arms_are_those_of_the_definition_over_random_ledger
         for days in (1, 5, 5):
             ledger = random_ledger(chance, timedelta(days=days))
             ledgers[write(connection, ledger, chance)] = ledger
-        rebuild(connection, marts, *BUILT, as_of=AS_OF.isoformat())
+        rebuild(connection, marts, as_of=AS_OF.isoformat())
         credited: dict[int, dict[int, int]] = {shop_id: {} for shop_id in ledgers}
         for row in read(connection, "marts.attributed_orders"):
             credited[row.shop_id][row.order_id] = row.message_id

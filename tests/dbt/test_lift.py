@@ -26,15 +26,34 @@ INSERT INTO crm.automations (shop_id, key, name)
 SELECT shop_id, 'welcome', 'Welcome' FROM crm.shops WHERE name = ANY(:kinds)
 """)
 # A basket is e^(mu + sigma * normal), one normal of two uniforms. Whoever buys may do so twice.
-PEOPLE = text(r"""
-CREATE TABLE intermediate.simulated_people AS
+PEOPLE = text("""
+INSERT INTO intermediate.int_flow_outcomes (
+    shop_id,
+    automation_id,
+    customer_id,
+    is_held_out,
+    owed_at,
+    window_ends_at,
+    holdout_percent,
+    window_days,
+    order_count,
+    revenue,
+    credited_order_count,
+    credited_revenue
+)
 SELECT
     drawn.shop_id,
     drawn.automation_id,
     drawn.customer_id,
     drawn.is_held_out,
-    CASE WHEN NOT drawn.buys THEN 0 WHEN drawn.again < :again THEN 2 ELSE 1 END AS order_count,
-    CASE WHEN drawn.buys THEN exp(:mu + :sigma * drawn.normal) ELSE 0 END AS revenue
+    '2026-01-01',
+    '2026-01-06',
+    10,
+    5,
+    CASE WHEN NOT drawn.buys THEN 0 WHEN drawn.again < :again THEN 2 ELSE 1 END,
+    CASE WHEN drawn.buys THEN exp(:mu + :sigma * drawn.normal) ELSE 0 END,
+    0,
+    0
 FROM (
     SELECT
         automations.shop_id,
@@ -51,23 +70,6 @@ FROM (
     CROSS JOIN generate_series(1, :treated + :held_out) AS person (customer_id)
     WHERE shops.name IN ('flat', 'lifted')
 ) AS drawn
-""")
-OUTCOMES = text("""
-CREATE OR REPLACE VIEW intermediate.int_flow_outcomes AS
-SELECT
-    shop_id,
-    automation_id,
-    CAST(customer_id AS bigint) AS customer_id,
-    is_held_out,
-    CAST('2026-01-01' AS timestamptz) AS owed_at,
-    CAST('2026-01-06' AS timestamptz) AS window_ends_at,
-    10 AS holdout_percent,
-    5 AS window_days,
-    order_count,
-    CAST(revenue AS numeric(20, 4)) AS revenue,
-    0 AS credited_order_count,
-    CAST(0 AS numeric(20, 4)) AS credited_revenue
-FROM intermediate.simulated_people
 """)
 COVERED = text("""
 SELECT
@@ -119,7 +121,6 @@ def simulate(connection: Connection) -> None:
             "again": AGAIN,
         },
     )
-    connection.execute(OUTCOMES)
 
 
 def coverage(connection: Connection) -> dict[tuple[str, str], Any]:
@@ -136,9 +137,9 @@ def test_the_interval_holds_the_truth_in_200_simulations_at_no_lift_and_at_20_pe
     assert both in statement
     with engine.connect() as connection:
         simulate(connection)
-        fill(connection, "flow_lift", statement)
+        fill(connection, "marts.flow_lift", statement)
         found = coverage(connection)
-        fill(connection, "flow_lift", statement.replace(both, one))
+        fill(connection, "marts.flow_lift", statement.replace(both, one))
         wrong = coverage(connection)
         connection.rollback()
     assert len(found) == 6

@@ -1,3 +1,11 @@
+{{
+    config(
+        materialized='table',
+        pre_hook="set local work_mem = '256MB'"
+    )
+}}
+
+-- A table, because it reads one: a view would go with it each time it is rebuilt.
 -- Both arms are looked at alike: from the instant at which the first mail was owed, whether it then
 -- left, waited, was skipped or held out, for as long as an order could be credited. Only the first
 -- mail of a person's first entry: whether there is a second may be the first one's doing.
