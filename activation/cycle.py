@@ -19,6 +19,7 @@ from typing import Final
 
 from sqlalchemy.exc import DBAPIError
 
+from activation.automation.due import moments_due
 from activation.automation.enrollment import EnrolmentReport, enrol
 from activation.automation.steps import run_due_steps
 from activation.consent.comparing import compare_due
@@ -46,6 +47,8 @@ from core.models import Shop
 from core.settings import Settings
 from core.shopify.client import ShopifyClient
 from core.shops import all_shops, business_clock
+
+__all__ = ["Cycle", "CycleReport", "Run", "StageFailure", "run_due"]
 
 log = logging.getLogger(__name__)
 
@@ -277,14 +280,16 @@ class Run:
         return done
 
     def _sweep(self, shop_id: int, clock: Clock) -> int:
-        """Everyone: once per run, and again when an automation was switched on or changed. An order
-        may have been worked on just before, whose time meets its `switched_on_at`.
+        """Everyone: once per run, when an automation was switched on or changed (an order may have
+        been worked on just before, whose time meets its `switched_on_at`), and when moments are due
+        that no order announces.
         """
         if ("touched", shop_id) in self._failed:
             return 0
         with session_scope(self._cycle.factory) as session:
             stamp = automations_stamp(session, shop_id)
-            if self._swept.get(shop_id) == stamp:
+            is_known = self._swept.get(shop_id) == stamp
+            if is_known and not moments_due(session, now=self._cycle.clock.now()):
                 return 0
             self._swept[shop_id] = stamp
             if doubts_orders(session, shop_id):

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from activation.automation.due import seconds_until_moment
 from activation.discounts.wanted import IS_DUE as CODES_ARE_DUE
 from activation.events import IS_MATCHABLE
 from activation.outbox.outage import IS_SILENT
@@ -212,9 +213,11 @@ def steps_due(session: Session, *, now: datetime) -> bool:
 
 def seconds_until_next(session: Session, *, now: datetime, horizon: timedelta) -> float | None:
     """Seconds until the next thing is due (0: already); None when nothing is within `horizon`."""
-    seconds: float | None = session.execute(
+    told: float | None = session.execute(
         SECONDS_UNTIL_NEXT, {"now": now, "horizon": horizon}
     ).scalar_one()
+    moment = seconds_until_moment(session, now=now, horizon=horizon)
+    seconds = min((each for each in (told, moment) if each is not None), default=None)
     if seconds is None or seconds > horizon.total_seconds():
         return None
     return max(0.0, seconds)

@@ -74,6 +74,7 @@ def test_an_open_batch_is_due_when_its_lease_is_over(world: World) -> None:
 
 @pytest.mark.requirement("PIPE-01")
 def test_refreshes_and_failed_webhooks_are_due_in_real_time(world: World) -> None:
+    world.run_cleanly()  # the flow that has just been switched on is due, too
     world.execute(
         "INSERT INTO raw_shopify.refresh_requests"
         " (shop_id, object_type, object_id, reason, requested_at, next_attempt_at)"

@@ -9,14 +9,24 @@ from sqlalchemy import select
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
+from activation.automation.presets import ABANDONED_CART, VIP, seed_presets
 from activation.liveness import LOCK, hold
+from core.clock import SystemClock
 from core.database import SessionFactory, session_scope
-from core.models import CustomerTouch, Shop, SyncRun
-from core.models.enums import SyncKind, SyncState
+from core.models import Automation, CustomerTouch, RfmRun, Shop, SyncRun
+from core.models.enums import GateState, SyncKind, SyncState
 from core.settings import Settings
-from orchestration.activation.defs.delivery.sensors import due_step_sensor, new_order_sensor
+from orchestration.activation.definitions import defs
+from orchestration.activation.defs.delivery.assets import end_dead_runs
+from orchestration.activation.defs.delivery.sensors import (
+    abandoned_checkout_sensor,
+    due_step_sensor,
+    new_order_sensor,
+    segment_change_sensor,
+)
 from orchestration.platform.defs.ingestion.sensors import new_shop_sensor
 from orchestration.platform.defs.segmentation.sensors import first_scores_sensor
+from orchestration.shared.names import ACTIVATION_JOB
 from orchestration.shared.runtime import Runtime
 
 pytestmark = pytest.mark.usefixtures("process_environment")
@@ -71,6 +81,89 @@ def test_no_second_run_is_launched_while_one_is_at_work(
     # Once in a while this was still skipped: the lock went only when the backend of the closed
     # connection noticed, a moment after the run was over.
     assert isinstance(new_order_sensor(context), dg.RunRequest)
+
+
+def test_a_run_that_finds_another_at_work_ends_without_a_claim(
+    session: Session, settings: Settings
+) -> None:
+    """It used to materialize every table, as if it had worked."""
+    with hold(settings.listen_url) as alone, dg.DagsterInstance.ephemeral() as instance:
+        assert alone
+        result = run_activation_here(instance)
+    assert result.success
+    assert result.get_asset_materialization_events() == []
+
+
+def test_runs_that_are_dead_are_ended_once_they_are_old_enough(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose code server was killed stayed STARTED for ever."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        dead = instance.create_run_for_job(
+            activation_job(), status=dg.DagsterRunStatus.STARTED
+        ).run_id
+        assert end_dead_runs(instance, alive="another") == []  # it may be starting
+        assert end_dead_runs(instance, alive=dead, older_than=timedelta(days=-1)) == []
+        assert end_dead_runs(instance, alive="another", older_than=timedelta(days=-1)) == [dead]
+        run = instance.get_run_by_id(dead)
+    assert run is not None
+    assert run.status == dg.DagsterRunStatus.FAILURE
+
+
+def activation_job() -> dg.JobDefinition:
+    return defs.get_repository_def().get_job(ACTIVATION_JOB)
+
+
+def run_activation_here(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    return activation_job().execute_in_process(instance=instance)
+
+
+@pytest.mark.parametrize(
+    ("key", "sensor"),
+    [(ABANDONED_CART, abandoned_checkout_sensor), (VIP, segment_change_sensor)],
+)
+def test_moments_that_no_order_announces_launch_the_activation_run(
+    context: dg.SensorEvaluationContext,
+    session: Session,
+    session_factory: SessionFactory,
+    *,
+    key: str,
+    sensor: dg.SensorDefinition,
+) -> None:
+    touch_a_customer(session)
+    with session_scope(session_factory) as other:
+        shop_id = other.scalars(select(Shop)).one().shop_id
+        seed_presets(other, shop_id, now=NOON)
+        other.add(
+            RfmRun(
+                shop_id=shop_id,
+                rfm_run_id="full",
+                state=GateState.ACCEPTED,
+                customer_count=1,
+                buyer_count=1,
+                order_count=1,
+                computed_at=NOON,
+                decided_at=NOON + timedelta(hours=1),
+                entered_count=1,
+            )
+        )
+    assert isinstance(sensor(context), dg.SkipReason)
+    set_flow(session_factory, key, is_active=True, switched_on_at=NOON, **evaluated(key))
+    assert isinstance(sensor(context), dg.RunRequest)
+    set_flow(session_factory, key, evaluated_at=SystemClock().now(), evaluated_version=1)
+    assert isinstance(sensor(context), dg.SkipReason)
+
+
+def evaluated(key: str) -> dict[str, object]:
+    """A flow by segments was looked at for everyone before the full run, one by carts never."""
+    return {"evaluated_at": NOON, "evaluated_version": 1} if key == VIP else {}
+
+
+def set_flow(factory: SessionFactory, key: str, **columns: object) -> None:
+    with session_scope(factory) as session:
+        flow = session.scalars(select(Automation).where(Automation.key == key)).one()
+        for name, value in columns.items():
+            setattr(flow, name, value)
 
 
 def test_a_run_that_died_keeps_nobody_out(

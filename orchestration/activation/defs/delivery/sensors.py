@@ -7,6 +7,7 @@ import dagster as dg
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from activation.automation.due import moments_due, segments_due
 from activation.liveness import is_run_alive
 from activation.work import orders_due, steps_due
 from core.database import session_scope
@@ -43,6 +44,32 @@ def due_step_sensor(
 ) -> dg.RunRequest | dg.SkipReason:
     now = runtime.clock.now()
     return _launch_if(context, runtime, lambda session: steps_due(session, now=now))
+
+
+@dg.sensor(
+    job=run_activation,
+    minimum_interval_seconds=TICK_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="A full run has moved customers whom a flow waits for in their segment.",
+)
+def segment_change_sensor(
+    context: dg.SensorEvaluationContext, runtime: Runtime
+) -> dg.RunRequest | dg.SkipReason:
+    now = runtime.clock.now()
+    return _launch_if(context, runtime, lambda session: segments_due(session, now=now))
+
+
+@dg.sensor(
+    job=run_activation,
+    minimum_interval_seconds=TICK_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="A cart left alone, a silence, or a flow just switched on is to be looked at.",
+)
+def abandoned_checkout_sensor(
+    context: dg.SensorEvaluationContext, runtime: Runtime
+) -> dg.RunRequest | dg.SkipReason:
+    now = runtime.clock.now()
+    return _launch_if(context, runtime, lambda session: moments_due(session, now=now))
 
 
 def _launch_if(
