@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from activation.automation.definition import Definition, FirstOrder, SendEmail, write_definition
 from core.database import session_scope
@@ -15,7 +15,9 @@ WEEK: Final = timedelta(days=7)
 
 
 def add_flow(world: World, key: str, *, template: str = "welcome", **rules: Any) -> int:
-    """A flow that is on; `rules` say how it differs from a welcome flow. Returns its id."""
+    """A flow that is on, in place of the preset of that key where the shop has one. `rules` say how
+    it differs from a welcome flow. Returns its id.
+    """
     definition = Definition(
         trigger=FirstOrder(),
         steps=(SendEmail(step_key="mail", template=template),),
@@ -23,17 +25,13 @@ def add_flow(world: World, key: str, *, template: str = "welcome", **rules: Any)
         **rules,
     )
     with session_scope(world.factory) as session:
-        flow = Automation(
-            shop_id=world.shop_id,
-            key=key,
-            name=key,
-            is_active=True,
-            switched_on_at=world.now,
-            created_at=world.now,
-        )
+        flow = session.scalar(
+            select(Automation).where(Automation.shop_id == world.shop_id, Automation.key == key)
+        ) or Automation(shop_id=world.shop_id, key=key, name=key, created_at=world.now)
+        flow.is_active, flow.switched_on_at = True, world.now
         session.add(flow)
         session.flush()
-        session.add(
+        session.merge(
             AutomationVersion(
                 shop_id=world.shop_id,
                 automation_id=flow.automation_id,
