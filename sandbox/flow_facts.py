@@ -11,11 +11,13 @@ from sandbox.oracle import REACHED
 from sandbox.past import Past
 
 ORDERED, UNCOUNTED, CHECKOUT, CHECKOUT_OVER = "ordered", "uncounted", "checkout", "checkout over"
-CONSENT, GONE, JOINED = "consent", "gone", "joined"
+CONSENT, GONE, JOINED, MERGED_INTO = "consent", "gone", "joined", "merged into"
 
 
 class Fact(NamedTuple):
-    """`key`: of an order its number, of a checkout its token, of consent the state from then on."""
+    """`key`: of an order its number, of a checkout its token, of consent the state from then on, of
+    a merge who is kept.
+    """
 
     at: float
     what: str
@@ -63,14 +65,19 @@ def story_of(db: sqlite3.Connection, shop: int) -> Story:
 
 
 def _orders(db: sqlite3.Connection, shop: int) -> Iterator[Fact]:
-    """Whose an order was is who has it now: who was merged is unsure anyway."""
+    """Each order as its first owner's: what became of it tells who was merged or deleted."""
     rows = db.execute(
-        """select num, customer, processed_at, placed_at, is_counted, uncounted_at, spent
-           from orders where shop = ?
-           union all
-           select num, customer, processed_at, placed_at, is_counted, uncounted_at, 0
-           from former_orders where shop = ?""",
-        [shop, shop],
+        """select num, coalesce((select previous from order_moves as moves
+                                 where moves.shop = bought.shop and moves.num = bought.num
+                                 order by moves.at limit 1), customer),
+                  processed_at, placed_at, is_counted, uncounted_at, spent
+           from (select shop, num, customer, processed_at, placed_at, is_counted, uncounted_at,
+                   spent from orders
+                 union all
+                 select shop, num, customer, processed_at, placed_at, is_counted, uncounted_at, 0
+                 from former_orders) as bought
+           where shop = ?""",
+        [shop],
     )
     for num, customer, processed_at, placed_at, counts, uncounted_at, spent in rows.fetchall():
         if customer is None or not (counts or uncounted_at):
@@ -108,8 +115,10 @@ def _consents(db: sqlite3.Connection, shop: int) -> Iterator[Fact]:
 
 
 def _gone(db: sqlite3.Connection, shop: int) -> Iterator[Fact]:
-    rows = db.execute("select num, at from former_customers where shop = ?", [shop])
-    for num, at in rows.fetchall():
+    rows = db.execute("select num, kept, at from former_customers where shop = ?", [shop])
+    for num, kept, at in rows.fetchall():
+        if kept is not None:
+            yield Fact(at, MERGED_INTO, num, str(kept))
         yield Fact(at, GONE, num)
 
 

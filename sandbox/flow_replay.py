@@ -104,6 +104,10 @@ class Replay:
             self._enrol(at)
             yield from self._send(at)
 
+    def buyer(self, customer: int) -> Buyer | None:
+        """What the customer has bought by the last look."""
+        return self._people[customer].buyer
+
     # ------------------------------------------------------------------ what is known
 
     def _take_in(self, at: float) -> None:
@@ -119,14 +123,19 @@ class Replay:
                 person.orders[fact.key] = fact
                 self._touched.add(fact.customer)
             case told.UNCOUNTED:
-                person.orders.pop(fact.key, None)
-                self._touched.add(fact.customer)
+                for owner, each in self._people.items():
+                    if each.orders.pop(fact.key, None):
+                        self._touched.add(owner)
             case told.CHECKOUT:
                 person.carts[fact.key] = fact.at
             case told.CHECKOUT_OVER:
                 person.carts.pop(fact.key, None)
             case told.CONSENT:
                 person.consent = fact.key
+            case told.MERGED_INTO:
+                self._people[int(fact.key)].orders |= person.orders
+                person.orders = {}
+                self._touched.add(int(fact.key))
             case told.GONE:
                 person.is_gone = True
 

@@ -9,6 +9,7 @@ import pytest
 
 from sandbox import flow_facts as told
 from sandbox.flow_facts import Fact, Mail, Story
+from sandbox.flow_replay import Replay
 from sandbox.flow_rules import FLOWS, days_later, is_held_out, quiet_is_over
 from sandbox.flow_scores import Buyer, cuts_of
 from sandbox.flow_verdict import FlowVerdict, flow_verdict
@@ -51,16 +52,14 @@ class Tale:
         name = f"mail-{len(self.mails)}"
         self.mails.append(Mail(name, flow, who, BEGIN + at, reached=True))
 
+    def story(self) -> Story:
+        facts = tuple(sorted(self.facts, key=lambda fact: fact.at))
+        return Story(DOMAIN, "Europe/Berlin", facts, tuple(self.mails))
+
     def verdict(self, on: tuple[str, ...] = ("welcome", "abandoned_cart", "vip")) -> FlowVerdict:
         hours = range(self.days * 24 + 1)
-        story = Story(
-            DOMAIN,
-            "Europe/Berlin",
-            tuple(sorted(self.facts, key=lambda fact: fact.at)),
-            tuple(self.mails),
-        )
         return flow_verdict(
-            story,
+            self.story(),
             on=dict.fromkeys(on, BEGIN + 1),  # whom the first night finds somewhere entered nothing
             looks=[BEGIN + hour * HOUR for hour in hours],
             nights=[BEGIN + day * DAY for day in range(self.days)],
@@ -219,3 +218,15 @@ def test_equal_values_share_the_lowest_score_and_a_tie_moves_nobody() -> None:
     assert cuts.recency == [2.0, 4.0, 6.0, 8.0]
     assert cuts.segment(buyers[9]) == "new"
     assert cuts_of(buyers[:4]) is None
+
+
+def test_who_is_merged_brings_their_orders_along(tale: Tale) -> None:
+    """The oracle once lost the orders of those who left, and so had other boundaries."""
+    other = OTHERS[0]
+    tale.tell(11 * HOUR, told.MERGED_INTO, ANNA, str(other))
+    tale.tell(11 * HOUR, told.GONE, ANNA)
+    replay = Replay(tale.story(), on={}, nights=[BEGIN, BEGIN + DAY])
+    assert list(replay.owed([BEGIN, BEGIN + DAY])) == []
+    buyer = replay.buyer(other)
+    assert buyer is not None
+    assert (buyer.orders, replay.buyer(ANNA)) == (2, None)
