@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from activation.automation.enrollment import may_enrol
-from activation.automation.entries import Entries, entries_since
+from activation.automation.entries import Entries, allowed, entries_since
 from activation.automation.readiness import ShopState, read_shop
 from activation.automation.switching import LoadedAutomation, load_automations
 from activation.automation.triggers import AbandonedCheckout, EnteredSegment, Silence, TagAdded
@@ -167,6 +167,8 @@ def _entries(flow: _Flow) -> Entries | None:
     back = LATE_BY
     if isinstance(automation.definition.trigger, AbandonedCheckout):
         back += automation.definition.first_delay
+    elif isinstance(automation.definition.trigger, TagAdded):
+        back += allowed(automation.definition)  # a sync may read of it a day later
     since = max(automation.switched_on_at, shop.activated_at, looked_at - back)
     return entries_since(
         automation,

@@ -25,7 +25,7 @@ from activation.automation.presets import seed_presets
 from activation.automation.readiness import ShopState, read_shop, why_blocked
 from activation.automation.spreading import SPREAD, spread_parameters
 from activation.automation.switching import LoadedAutomation, load_automations
-from activation.automation.triggers import AbandonedCheckout
+from activation.automation.triggers import AbandonedCheckout, TagAdded
 
 __all__ = ["FIRST", "EnrolmentReport", "enrol", "window_start"]
 
@@ -134,8 +134,8 @@ def may_enrol(automation: LoadedAutomation, shop: ShopState) -> bool:
 def window_start(automation: LoadedAutomation, shop: ShopState, *, now: datetime) -> datetime:
     """From when on the moments of everyone are looked at.
 
-    What is older has been, or is too late for anything. Carts that are written down late leave no
-    trace but themselves: all that are not too late are looked at each time.
+    What is older has been, or is too late for anything. Carts and tags that are written down late
+    leave no trace but themselves: all that are not too late are looked at each time.
     """
     assert automation.switched_on_at is not None  # noqa: S101 - may_enrol has looked
     assert shop.activated_at is not None  # noqa: S101
@@ -144,7 +144,7 @@ def window_start(automation: LoadedAutomation, shop: ShopState, *, now: datetime
     start = now - allowed(automation.definition)
     if looked_at is not None:
         is_same = automation.evaluated_version == automation.version
-        if is_same and not isinstance(automation.definition.trigger, AbandonedCheckout):
+        if is_same and not isinstance(automation.definition.trigger, AbandonedCheckout | TagAdded):
             start = looked_at
         start = min(start, looked_at)
     return max(first, start - OVERLAP)

@@ -250,6 +250,13 @@ def test_a_tag_is_added_when_it_is_read_and_had_not_been(shop: World) -> None:
     assert is_due(shop)
     assert sweep(shop) == EnrolmentReport(enrolled=1)
     assert entered(shop) == [(2, key_of(shop.now))]
+    added = shop.now
+    shop.clock.advance(2 * DAY)
+    sweep(shop)
+    shop.set_customer(1, tags=[], updated_at=added)
+    shop.set_customer(1, tags=["gold"], updated_at=added)  # a sync reads of it two days later
+    assert is_due(shop)
+    assert sweep(shop) == EnrolmentReport(enrolled=1)
 
 
 @pytest.mark.requirement("AUTO-06")
