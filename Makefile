@@ -14,7 +14,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --system-certs --generate-hashes --no-e
 unexport PYTHONDONTWRITEBYTECODE
 say = @printf '==> %s\n' $(1) >&2
 
-.PHONY: help setup demo up down status smoke test bench crash check lint types format manifest \
+.PHONY: help setup demo up down status smoke test bench crash simulate check lint types format manifest \
 	migration lock clean
 
 help: ## List the commands.
@@ -49,6 +49,9 @@ bench: $(DEV) $(FRONTEND) manifest ## Run benchmarks, one JSON line each (ONLY=n
 
 crash: $(DEV) ## Kill sending workers 300 times over 20,000 mails and count at the provider (ARGS="--seed 2").
 	@exec $(BIN)/python -m benchmarks.crash $(ARGS)
+
+simulate: $(DEV) ## Play 120 days of a shop with all flows on against the sandbox's oracle (ARGS="--days 30").
+	@exec $(BIN)/python -m benchmarks.simulate $(ARGS)
 
 check: test ## The same as test.
 
