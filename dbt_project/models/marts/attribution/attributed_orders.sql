@@ -1,6 +1,7 @@
 {{
     config(
         materialized='table',
+        indexes=[{'columns': ['shop_id', 'order_id'], 'unique': true}],
         pre_hook="set local work_mem = '256MB'"
     )
 }}
