@@ -36,6 +36,14 @@ SELECT
     ) AS orders
 """)
 
+EVALUATE_ANEW = text("""
+-- Changes crm.automations: none has looked at these memberships. By state and not by time: a run
+-- is committed long after it was decided. Under the shop's lock, as looking is. Primary key.
+UPDATE crm.automations
+SET evaluated_version = NULL
+WHERE shop_id = :shop_id AND evaluated_version IS NOT NULL
+""")
+
 READ_COMPUTED = text("""
 -- Returns when a run's boundaries were computed; NULL: it has none. Changes nothing. Primary key.
 SELECT max(computed_at)
@@ -100,6 +108,8 @@ def apply_accepted(
         cause=_cause(session, run.shop_id, run),
         run_id=run_id,
     )
+    if changes.entered:
+        session.execute(EVALUATE_ANEW, {"shop_id": run.shop_id})
     if run.entered_count is None and not changes.is_held:
         run.entered_count, run.exited_count = changes.entered, changes.exited
     return changes

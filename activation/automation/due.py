@@ -13,12 +13,13 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from activation.automation.enrollment import may_enrol
+from activation.automation.enrollment import is_evaluated, may_enrol
 from activation.automation.entries import Entries, allowed, entries_since
 from activation.automation.readiness import ShopState, read_shop
 from activation.automation.switching import LoadedAutomation, load_automations
 from activation.automation.triggers import AbandonedCheckout, EnteredSegment, Silence, TagAdded
 from activation.holds import read_hold
+from core.errors import PermanentError
 
 SHOPS_WITH_FLOWS = text("""
 -- Returns the shops that have a flow on and may be worked for, with their clocks' offsets. Changes
@@ -35,20 +36,6 @@ WHERE
         WHERE automations.shop_id = shops.shop_id AND automations.is_active
     )
 ORDER BY shops.shop_id
-""")
-
-MOVED_SINCE = text("""
--- Returns whether a full run that was accepted since then opened memberships. Changes nothing.
--- Index ix_rfm_runs__decided.
-SELECT EXISTS (
-    SELECT 1
-    FROM crm.rfm_runs
-    WHERE
-        rfm_runs.shop_id = :shop_id
-        AND rfm_runs.state = 'accepted'
-        AND rfm_runs.decided_at >= :since
-        AND rfm_runs.entered_count > 0
-)
 """)
 
 NEXT_CART = text("""
@@ -85,7 +72,9 @@ def moments_due(session: Session, *, now: datetime) -> bool:
 def segments_due(session: Session, *, now: datetime) -> bool:
     """Whether a full run has changed segments that a flow waits for."""
     return any(
-        _has_moved(session, flow) for flow in _flows(session, now=now) if _is_evaluated(flow)
+        not is_evaluated(flow.automation)
+        for flow in _flows(session, now=now)
+        if isinstance(flow.automation.definition.trigger, _BY_SEGMENT)
     )
 
 
@@ -120,29 +109,18 @@ def _flows(session: Session, *, now: datetime) -> Iterator[_Flow]:
         if held is not None and held.doubts_orders:
             continue
         shop = read_shop(session, row.shop_id)
-        for automation in load_automations(session, row.shop_id):
+        try:
+            automations = load_automations(session, row.shop_id)
+        except PermanentError:
+            # Whoever evaluates that shop tells of it; the others are looked at all the same.
+            continue
+        for automation in automations:
             if may_enrol(automation, shop):
                 yield _Flow(row.shop_id, shop, automation, now + row.clock_offset)
 
 
-def _is_evaluated(flow: _Flow) -> bool:
-    """Whether everyone has been looked at since it was switched on and last changed."""
-    automation = flow.automation
-    is_same = automation.evaluated_version == automation.version
-    return automation.evaluated_at is not None and is_same
-
-
 def _is_due(session: Session, flow: _Flow) -> bool:
-    if not _is_evaluated(flow):
-        return True
-    return _has_moved(session, flow) or _has_entries(session, flow)
-
-
-def _has_moved(session: Session, flow: _Flow) -> bool:
-    if not isinstance(flow.automation.definition.trigger, _BY_SEGMENT):
-        return False
-    asked = {"shop_id": flow.shop_id, "since": flow.automation.evaluated_at}
-    return bool(session.execute(MOVED_SINCE, asked).scalar_one())
+    return not is_evaluated(flow.automation) or _has_entries(session, flow)
 
 
 def _has_entries(session: Session, flow: _Flow) -> bool:

@@ -26,6 +26,7 @@ from activation.automation.readiness import ShopState, read_shop, why_blocked
 from activation.automation.spreading import SPREAD, spread_parameters
 from activation.automation.switching import LoadedAutomation, load_automations
 from activation.automation.triggers import AbandonedCheckout, TagAdded
+from activation.holds import lock_shop
 
 __all__ = ["FIRST", "EnrolmentReport", "enrol", "window_start"]
 
@@ -107,9 +108,15 @@ def enrol(
     now: datetime,
     run_id: str | None,
 ) -> EnrolmentReport:
-    """Evaluate the triggers of all active automations for `customer_ids` (None: everyone)."""
+    """Evaluate the triggers of all active automations for `customer_ids` (None: everyone).
+
+    Stays that an order began are evaluated with its touch. Those of everyone are read after a full
+    run only: a million take half a second.
+    """
     report = EnrolmentReport()
     if customer_ids is None:
+        # What a full run moves meanwhile is either seen here, or makes a look due after this one.
+        lock_shop(session, shop_id)
         seed_presets(session, shop_id, now=now)
     shop = read_shop(session, shop_id)
     if shop.activated_at is None:
@@ -143,8 +150,9 @@ def window_start(automation: LoadedAutomation, shop: ShopState, *, now: datetime
     looked_at = automation.evaluated_at
     start = now - allowed(automation.definition)
     if looked_at is not None:
-        is_same = automation.evaluated_version == automation.version
-        if is_same and not isinstance(automation.definition.trigger, AbandonedCheckout | TagAdded):
+        if is_evaluated(automation) and not isinstance(
+            automation.definition.trigger, AbandonedCheckout | TagAdded
+        ):
             start = looked_at
         start = min(start, looked_at)
     return max(first, start - OVERLAP)
@@ -167,6 +175,7 @@ def _evaluate(
         since=since,
         now=now,
         customer_ids=customer_ids,
+        with_stays=customer_ids is not None or not is_evaluated(automation),
     )
     if entries is None:
         return EnrolmentReport()
@@ -176,6 +185,14 @@ def _evaluate(
             report += _enrol_silent(evaluation, automation)
         _note_evaluated(evaluation, automation)
     return report
+
+
+def is_evaluated(automation: LoadedAutomation) -> bool:
+    """Whether everyone has been looked at since it was switched on, last edited, and the last full
+    run that moved somebody (activation/scoring.py).
+    """
+    is_same = automation.evaluated_version == automation.version
+    return automation.evaluated_at is not None and is_same
 
 
 def _enrol_silent(evaluation: _Evaluation, automation: LoadedAutomation) -> EnrolmentReport:

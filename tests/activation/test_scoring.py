@@ -5,6 +5,8 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import select
 
+from activation.automation.due import segments_due
+from activation.automation.presets import VIP
 from core.database import session_scope
 from core.ingestion import statistics
 from core.models import RfmRun, Shop
@@ -28,6 +30,29 @@ def test_the_first_run_is_a_baseline_and_nobody_enters(fresh: World, marts: Mart
     assert {row.rfm_run_id for row in opened} == {"r1"}
     with session_scope(fresh.factory) as session:
         assert session.get_one(Shop, fresh.shop_id).baseline_at == fresh.now
+
+
+@pytest.mark.requirement("AUTO-01", "FLOW-05")
+def test_whom_a_full_run_moves_into_a_segment_enters_its_flow(fresh: World, marts: Marts) -> None:
+    """Stays have no index on when they began: they are read when a run has moved somebody."""
+    people(fresh, 20)
+    score(fresh, marts, "r1")
+    fresh.switch_flow_on(VIP)
+    fresh.run()
+    with session_scope(fresh.factory) as session:
+        assert not segments_due(session, now=fresh.now)
+    fresh.clock.advance(DAY)
+    fresh.place_orders([1, 1, 1], current_total=Decimal(900))
+    fresh.execute("DELETE FROM raw_shopify.customer_touches")  # no order tells
+    score(fresh, marts, "r2")
+    with session_scope(fresh.factory) as session:
+        assert segments_due(session, now=fresh.now)
+    moved = [row for row in rows(fresh) if row.cause is MembershipCause.FULL_RUN]
+    fresh.run()
+    entered = {each.customer_id for each in fresh.enrollments() if each.segment == "champion"}
+    assert entered == {row.customer_id for row in moved if row.segment == "champion"} != set()
+    with session_scope(fresh.factory) as session:
+        assert not segments_due(session, now=fresh.now)
 
 
 @pytest.mark.requirement("RFM-06")

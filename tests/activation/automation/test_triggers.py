@@ -12,6 +12,7 @@ from activation.automation.holdout import is_held_out
 from activation.automation.presets import ABANDONED_CART, REPURCHASE, VIP, WIN_BACK
 from activation.automation.spreading import Silent, count_silent
 from activation.automation.switching import load_automations
+from activation.scoring import EVALUATE_ANEW
 from core.database import session_scope
 from core.models import Automation
 from core.models.enums import Segment
@@ -32,6 +33,12 @@ def shop(world: World) -> World:
 def sweep(world: World) -> EnrolmentReport:
     with session_scope(world.factory) as session:
         return enrol(session, world.shop_id, customer_ids=None, now=world.now, run_id="run-1")
+
+
+def full_run(world: World) -> None:
+    """What it leaves when it moved somebody."""
+    with session_scope(world.factory) as session:
+        session.execute(EVALUATE_ANEW, {"shop_id": world.shop_id})
 
 
 def of_some(world: World, *customer_ids: int) -> EnrolmentReport:
@@ -180,6 +187,7 @@ def test_who_is_silent_and_comes_into_the_segment_enters_then(shop: World) -> No
     shop.clock.advance(20 * DAY)
     assert sweep(shop) == EnrolmentReport()
     shop.stay(1, "at_risk", before="loyal")
+    full_run(shop)
     assert sweep(shop) == EnrolmentReport(enrolled=1)
     assert shop.enrollments()[0].moment_at == shop.now
 
