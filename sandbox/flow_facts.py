@@ -1,10 +1,11 @@
 """What happened in a shop, in the order of time, read from the sandbox's store and its history."""
 
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
+from unicodedata import normalize
 
 from sandbox.history import LEFT, MERGED
 from sandbox.oracle import REACHED
@@ -39,13 +40,16 @@ class Mail(NamedTuple):
 
 @dataclass(frozen=True)
 class Story:
-    """`unsure`: who was merged; what a merge makes of their entries is not foretold."""
+    """`unsure`: who was merged; what a merge makes of their entries is not foretold. `addresses`: of
+    those who are there, in the spelling that is one for all ways to write them.
+    """
 
     domain: str
     zone: str
     facts: tuple[Fact, ...]
     mails: tuple[Mail, ...]
     unsure: frozenset[int] = frozenset()
+    addresses: Mapping[int, str] = field(default_factory=dict)
 
 
 def story_of(db: sqlite3.Connection, shop: int) -> Story:
@@ -61,7 +65,15 @@ def story_of(db: sqlite3.Connection, shop: int) -> Story:
         facts=tuple(sorted(facts, key=lambda fact: fact.at)),
         mails=tuple(_mails(db, shop)),
         unsure=frozenset(number for pair in merged for number in pair),
+        addresses=_addresses(db, shop),
     )
+
+
+def _addresses(db: sqlite3.Connection, shop: int) -> dict[int, str]:
+    rows = db.execute(
+        "select num, email from customers where shop = ? and email is not null", [shop]
+    )
+    return {num: normalize("NFKC", email).strip().casefold() for num, email in rows.fetchall()}
 
 
 def _orders(db: sqlite3.Connection, shop: int) -> Iterator[Fact]:

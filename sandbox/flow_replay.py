@@ -20,6 +20,7 @@ from sandbox.flow_rules import (
     is_held_out,
     is_quiet,
     quiet_is_over,
+    spread,
 )
 from sandbox.flow_scores import Buyer, Cuts, cuts_of
 
@@ -68,11 +69,14 @@ class _Person:
 
 @dataclass
 class _Entry:
+    """`held_until`: nobody looks at what waits for a cap or the morning before that."""
+
     flow: Flow
     customer: int
     key: str
     moment: float
     since: float
+    held_until: float = 0.0
 
     @property
     def due(self) -> float:
@@ -218,16 +222,15 @@ class Replay:
     def _send(self, at: float) -> Iterator[Owed]:
         still: list[_Entry] = []
         for entry in sorted(self._waiting, key=lambda e: (e.flow.priority, e.due)):
-            if entry.due > at:
+            if max(entry.due, entry.held_until) > at:
                 still.append(entry)
             elif self._may_leave(entry, at):
-                free = self._free(entry, at)
-                if free > at:
-                    if free <= entry.latest:
-                        still.append(entry)
-                    continue
-                self._people[entry.customer].mails.append(at)
-                yield Owed(entry.flow.key, entry.customer, entry.key, at)
+                entry.held_until = self._free(entry, at)
+                if entry.held_until == at:
+                    self._people[entry.customer].mails.append(at)
+                    yield Owed(entry.flow.key, entry.customer, entry.key, at)
+                elif entry.held_until <= entry.latest:
+                    still.append(entry)
         self._waiting = still
 
     def _may_leave(self, entry: _Entry, at: float) -> bool:
@@ -246,15 +249,21 @@ class Replay:
         return person.segment in flow.segments
 
     def _free(self, entry: _Entry, at: float) -> float:
-        """From when on caps and quiet hours let it leave."""
-        mails = self._people[entry.customer].mails
+        """From when on quiet hours and caps let it leave. They are asked in this order, the caps only
+        when it is not quiet. Whom they hold until a morning leaves at the turn of the address.
+        """
         free = at
-        for most, window in CAPS:
-            if len(mails) >= most:
-                free = max(free, mails[-most] + window)
-        if entry.flow.is_quiet and is_quiet(free, self._zone):
-            free = quiet_is_over(free, self._zone)
-        return free
+        if not self._is_quiet(entry, at):
+            mails = self._people[entry.customer].mails
+            free = max([at, *(mails[-most] + span for most, span in CAPS if len(mails) >= most)])
+        if not self._is_quiet(entry, free):
+            return free
+        over = quiet_is_over(free, self._zone)
+        turn = over + spread(self._story.addresses.get(entry.customer, ""))
+        return over if over > entry.latest else min(turn, entry.latest)
+
+    def _is_quiet(self, entry: _Entry, at: float) -> bool:
+        return entry.flow.is_quiet and is_quiet(at, self._zone)
 
 
 def _ordered(person: _Person, since: float, *, strictly: bool) -> bool:

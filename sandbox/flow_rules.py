@@ -6,11 +6,13 @@ Nothing here is read from the product. What a shop changes in its flows, the cal
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from zlib import crc32
 from zoneinfo import ZoneInfo
 
 HOUR, DAY = 3600.0, 86_400.0
 FOREVER = float("inf")
 QUIET_FROM, QUIET_UNTIL = 21, 8
+SPREAD = 1800.0  # over so many seconds of the morning leaves what waited for it
 CAPS = ((1, 20 * HOUR), (4, 7 * DAY))
 HELD_OUT_PERCENT = 5
 
@@ -83,6 +85,11 @@ def quiet_is_over(at: float, zone: ZoneInfo) -> float:
     local = datetime.fromtimestamp(at, UTC).astimezone(zone)
     day = local.date() + timedelta(days=1 if local.hour >= QUIET_UNTIL else 0)
     return datetime(day.year, day.month, day.day, QUIET_UNTIL, tzinfo=zone).timestamp()
+
+
+def spread(address: str) -> float:
+    """How long after the end of the quiet hours an address has its turn."""
+    return SPREAD * crc32(address.encode()) / 2**32
 
 
 def days_later(at: float, days: int, zone: ZoneInfo) -> float:

@@ -10,7 +10,7 @@ import pytest
 from sandbox import flow_facts as told
 from sandbox.flow_facts import Fact, Mail, Story
 from sandbox.flow_replay import Replay
-from sandbox.flow_rules import FLOWS, days_later, is_held_out, quiet_is_over
+from sandbox.flow_rules import FLOWS, days_later, is_held_out, quiet_is_over, spread
 from sandbox.flow_scores import Buyer, cuts_of
 from sandbox.flow_verdict import FlowVerdict, flow_verdict
 
@@ -29,6 +29,7 @@ class Tale:
     days: int = 10
     facts: list[Fact] = field(default_factory=list)
     mails: list[Mail] = field(default_factory=list)
+    addresses: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for place, number in enumerate(OTHERS):
@@ -54,7 +55,8 @@ class Tale:
 
     def story(self) -> Story:
         facts = tuple(sorted(self.facts, key=lambda fact: fact.at))
-        return Story(DOMAIN, "Europe/Berlin", facts, tuple(self.mails))
+        mails = tuple(self.mails)
+        return Story(DOMAIN, "Europe/Berlin", facts, mails, addresses=self.addresses)
 
     def verdict(self, on: tuple[str, ...] = ("welcome", "abandoned_cart", "vip")) -> FlowVerdict:
         hours = range(self.days * 24 + 1)
@@ -184,6 +186,21 @@ def test_who_becomes_a_champion_in_the_evening_is_owed_a_mail_at_eight(tale: Tal
     assert counts(tale.verdict()) == (2, 2, 0, 0, 0)
     tale.mails[-1] = tale.mails[-1]._replace(at=BEGIN + 2 * DAY + 19 * HOUR)
     assert tale.verdict().details[0]["reason"] == "it was in the quiet hours"
+
+
+def test_what_waited_for_the_morning_is_owed_at_the_turn_of_its_address(tale: Tale) -> None:
+    """The oracle once owed all of it at the first look of the morning: the product spreads it."""
+    address = next(
+        name for name in (f"a{n}@example.com" for n in range(99)) if 1200 < spread(name) < 1500
+    )
+    tale.addresses[ANNA] = address
+    tale.gets("welcome", at=12 * HOUR)
+    for hour in (18, 18.2, 18.4):
+        tale.buys(ANNA, at=2 * DAY + hour * HOUR, spent=500)
+    tale.gets("vip", at=3 * DAY + 5 * HOUR)
+    assert counts(tale.verdict()) == (2, 2, 0, 0, 0)
+    tale.mails[-1] = tale.mails[-1]._replace(at=BEGIN + 3 * DAY + 4 * HOUR)
+    assert counts(tale.verdict()) == (2, 2, 0, 1, 1)
 
 
 @pytest.mark.requirement("FLOW-03")
