@@ -40,8 +40,8 @@ class Mail(NamedTuple):
 
 @dataclass(frozen=True)
 class Story:
-    """`unsure`: who was merged; what a merge makes of their entries is not foretold. `addresses`: of
-    those who are there, in the spelling that is one for all ways to write them.
+    """`unsure`: who was merged; what a merge makes of their entries is not foretold. `addresses`
+    are of those who are there, in the spelling that is one for all ways to write them.
     """
 
     domain: str

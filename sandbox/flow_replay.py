@@ -249,8 +249,8 @@ class Replay:
         return person.segment in flow.segments
 
     def _free(self, entry: _Entry, at: float) -> float:
-        """From when on quiet hours and caps let it leave. They are asked in this order, the caps only
-        when it is not quiet. Whom they hold until a morning leaves at the turn of the address.
+        """From when on quiet hours and caps let it leave. The caps are asked only when it is not
+        quiet. What is held until a morning leaves at the turn of its address.
         """
         free = at
         if not self._is_quiet(entry, at):
