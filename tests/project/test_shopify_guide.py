@@ -53,7 +53,11 @@ def test_the_versions_are_those_whose_schemas_are_tested() -> None:
 
 def test_every_message_is_one_that_the_code_says() -> None:
     """Texts that the code breaks over two lines are put together again first."""
-    sources = [path.read_text() for path in (PROJECT_ROOT / "core").rglob("*.py")]
+    sources = [
+        path.read_text()
+        for package in ("core", "activation")
+        for path in (PROJECT_ROOT / package).rglob("*.py")
+    ]
     code = re.sub(r'"\s*\n\s*f?"', "", "\n".join(sources))
     messages = first_cells(section("## 7. What a message means"))[1:]
     assert len(messages) > 10
