@@ -77,14 +77,18 @@ def _addresses(db: sqlite3.Connection, shop: int) -> dict[int, str]:
 
 
 def _orders(db: sqlite3.Connection, shop: int) -> Iterator[Fact]:
-    """Each order as its first owner's: what became of it tells who was merged or deleted."""
+    """Each order as its first owner's: what became of it tells who was merged or deleted. One that
+    was refunded is kept with nothing spent: until then it was what it first came to.
+    """
     rows = db.execute(
         """select num, coalesce((select previous from order_moves as moves
                                  where moves.shop = bought.shop and moves.num = bought.num
                                  order by moves.at limit 1), customer),
                   processed_at, placed_at, is_counted, uncounted_at, spent
            from (select shop, num, customer, processed_at, placed_at, is_counted, uncounted_at,
-                   spent from orders
+                   iif(uncounted_at is null, spent, 1000 * json_extract(
+                       cast(body as text), '$.totalPriceSet.shopMoney.amount')) as spent
+                 from orders
                  union all
                  select shop, num, customer, processed_at, placed_at, is_counted, uncounted_at, 0
                  from former_orders) as bought
@@ -94,7 +98,9 @@ def _orders(db: sqlite3.Connection, shop: int) -> Iterator[Fact]:
     for num, customer, processed_at, placed_at, counts, uncounted_at, spent in rows.fetchall():
         if customer is None or not (counts or uncounted_at):
             continue
-        yield Fact(placed_at, ORDERED, customer, str(num), processed_at, Decimal(spent or 0) / 1000)
+        yield Fact(
+            placed_at, ORDERED, customer, str(num), processed_at, Decimal(round(spent or 0)) / 1000
+        )
         if uncounted_at:
             yield Fact(uncounted_at, UNCOUNTED, customer, str(num))
 
