@@ -8,7 +8,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,14 +35,16 @@ from core.shopify.client import ShopifyClient
 from core.shops import connect_shop
 from core.subscriptions import register_webhooks
 from sandbox.clock import ManualClock
-from sandbox.flow_facts import story_of
+from sandbox.flow_facts import Story, story_of
 from sandbox.flow_verdict import FlowVerdict, flow_verdict
 from sandbox.open_shop import open_shop
 from sandbox.outbox import SHOPIFY
 from sandbox.shopify.webhooks import signer
+from sandbox.shopkeeper import Shop
 from tests.sandbox.conftest import receiving, running
 from tests.sandbox.support import DOMAIN, KEY, SECRET, WHSEC, Running, write_folder
 from tests.simulation.life import live
+from tests.simulation.sabotage import CONSENT_TOPICS, UNSUBSCRIBED, BrokenProvider
 
 HOUR = timedelta(hours=1)
 NIGHT = 3  # o'clock in UTC
@@ -52,7 +54,9 @@ OPEN_GATE = Gate(is_on=False)
 
 @dataclass
 class Played:
-    """`nights` and `looks` are when the product scored all, and when it looked at what is due."""
+    """`nights` and `looks` are when the product scored all, and when it looked at what is due.
+    Webhooks of `lost_topics` never arrive.
+    """
 
     sandbox: Running
     at: ManualClock
@@ -65,6 +69,7 @@ class Played:
     compute_boundaries: Callable[[str, datetime], None]
     rng: random.Random
     per_hour: float = 0.5
+    lost_topics: frozenset[str] = frozenset()
     on: dict[str, float] = field(default_factory=dict)
     looks: list[float] = field(default_factory=list)
     nights: list[float] = field(default_factory=list)
@@ -109,9 +114,13 @@ class Played:
         for second in times:
             self.pass_time(timedelta(seconds=second - passed))
             passed = second
-            with open_shop(self.sandbox.world, DOMAIN) as shop:
+            with self.shop() as shop:
                 self.happened[live(shop, self.rng)] += 1
         self.pass_time(timedelta(seconds=seconds - passed))
+
+    def shop(self) -> AbstractContextManager[Shop]:
+        """For whoever lets something happen in it."""
+        return open_shop(self.sandbox.world, DOMAIN)
 
     def pass_time(self, span: timedelta) -> None:
         self.at.move(span.total_seconds())
@@ -129,6 +138,8 @@ class Played:
             ).fetchall()
             db.execute("update deliveries set state = 'delivered' where channel = ?", [SHOPIFY])
         for row in rows:
+            if row["topic"] in self.lost_topics:
+                continue
             headers = {
                 **json.loads(row["headers"]),
                 **sign(row["message_id"], row["body"], 0.0),
@@ -199,10 +210,12 @@ class Played:
     # ------------------------------------------------------------------ what came of it
 
     def verdict(self) -> FlowVerdict:
+        return flow_verdict(self.story(), on=self.on, looks=self.looks, nights=self.nights)
+
+    def story(self) -> Story:
         with self.sandbox.world.store.snapshot() as db:
             (shop,) = db.execute("select shop from shops where domain = ?", [DOMAIN]).fetchone()
-            story = story_of(db, shop)
-        return flow_verdict(story, on=self.on, looks=self.looks, nights=self.nights)
+            return story_of(db, shop)
 
 
 @contextmanager
@@ -216,6 +229,7 @@ def a_played_shop(
     begin: datetime,
     seed: int,
     per_hour: float = 0.5,
+    sabotage: str | None = None,
 ) -> Iterator[Played]:
     """Everything in force from `begin` on; time stands until it is moved."""
     at, clock = ManualClock(begin.timestamp()), MovableClock(begin.astimezone(UTC))
@@ -239,7 +253,7 @@ def a_played_shop(
                 base_url=local.shopify_base_url,
                 api_version="2026-07",
             ) as client,
-            ResendProvider.from_settings(local) as provider,
+            _provider(local, sabotage, seed=seed) as provider,
         ):
             shop_id = _connect(factory, client, local, clock)
             played = Played(
@@ -254,9 +268,18 @@ def a_played_shop(
                 compute_boundaries,
                 random.Random(seed),  # noqa: S311 - chance, not secrets
                 per_hour,
+                CONSENT_TOPICS if sabotage == UNSUBSCRIBED else frozenset(),
             )
             played.begin()
             yield played
+
+
+def _provider(settings: Settings, sabotage: str | None, *, seed: int) -> ResendProvider:
+    if sabotage is None:
+        return ResendProvider.from_settings(settings)
+    provider = BrokenProvider.from_settings(settings)
+    provider.breaks(sabotage, seed=seed)
+    return provider
 
 
 def _connect(
