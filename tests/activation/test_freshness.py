@@ -154,7 +154,9 @@ def test_mail_of_a_flow_by_segment_waits_for_a_sync_alone(
         subject = Subject(
             key=1,
             customer_id=1,
-            automation_id=session.scalars(select(Automation.automation_id)).one(),
+            automation_id=session.scalars(
+                select(Automation.automation_id).where(Automation.key == "welcome")
+            ).one(),
             order_id=None,
             expires_at=world.now + timedelta(days=1),
         )

@@ -63,6 +63,10 @@ def test_due_enrolments_are_found_by_their_index_alone(world: World) -> None:
     world.add_customers(range(1, 21))
     for number in range(1, 21):
         flow.enter(number)
+    world.execute(
+        "UPDATE crm.automations SET evaluated_at = :now, evaluated_version = current_version",
+        now=world.now,
+    )
 
     def claiming(session: Session) -> None:
         assert len(claim(session, world.shop_id, now=world.now, limit=10)) == 10

@@ -52,12 +52,12 @@ def wanted(world: World, email: str = "c1@example.com") -> dict[str, bool]:
 
 def test_a_flow_that_is_left_sends_nothing_and_the_others_go_on(shop: World) -> None:
     shop.add_customer(1)
-    vip = add_flow(shop, "vip")
+    birthday = add_flow(shop, "birthday")
     assert decision_on(shop, 1) == Send("c1@example.com")
-    choose(shop, vip)
+    choose(shop, birthday)
     assert decision_on(shop, 1) == Skip(SkipReason.OPTED_OUT)
-    assert wanted(shop) == {"welcome": False, "vip": True}
-    choose(shop, vip, flow_of(shop))
+    assert wanted(shop) == {"welcome": False, "birthday": True}
+    choose(shop, birthday, flow_of(shop))
     assert decision_on(shop, 1) == Send("c1@example.com")
 
 
@@ -86,20 +86,20 @@ def test_what_waits_of_a_flow_that_is_left_is_skipped_at_once(shop: World) -> No
 
 def test_the_ledger_says_which_flow_and_only_what_changed(shop: World) -> None:
     shop.add_customer(1)
-    vip = add_flow(shop, "vip")
-    choose(shop, vip)
-    choose(shop, vip)
+    birthday = add_flow(shop, "birthday")
+    choose(shop, birthday)
+    choose(shop, birthday)
     choose(shop, flow_of(shop))
     assert [(each.automation_id, each.state_after) for each in ledger(shop)] == [
         (flow_of(shop), S.UNSUBSCRIBED),
-        (vip, S.UNSUBSCRIBED),
+        (birthday, S.UNSUBSCRIBED),
         (flow_of(shop), S.SUBSCRIBED),
     ]
 
 
 def test_flows_that_are_off_are_not_offered_and_stay_as_they_were(shop: World) -> None:
     shop.add_customer(1)
-    add_flow(shop, "vip", is_active=False)
+    add_flow(shop, "birthday", is_active=False)
     add_flow(shop, "confirm_subscription")
     assert wanted(shop) == {"welcome": True}
     choose(shop, flow_of(shop))

@@ -67,6 +67,33 @@ STRINGS = (
 )
 
 
+CODE_OF_HERS = """
+WITH mail AS (
+    SELECT min(message_id) AS message_id, min(automation_id) AS automation_id
+    FROM crm.messages WHERE shop_id = :shop_id AND customer_id = :customer_id
+),
+pool AS (
+    INSERT INTO crm.discount_pools (
+        shop_id, automation_id, step_key, terms, first_code, opened_at, assign_until, ends_at
+    )
+    SELECT :shop_id, automation_id, 'welcome_email', '{}', 'FIRST', :now, :now, :now FROM mail
+    RETURNING pool_id
+),
+creation AS (
+    INSERT INTO crm.discount_creations (
+        shop_id, pool_id, state, requested_at, next_attempt_at
+    )
+    SELECT :shop_id, pool_id, 'done', :now, :now FROM pool
+    RETURNING creation_id, pool_id
+)
+INSERT INTO crm.discount_codes (
+    shop_id, pool_id, creation_id, code, state, message_id, assigned_at
+)
+SELECT :shop_id, pool_id, creation_id, 'HERS-7Q2', 'assigned', message_id, :now
+FROM creation, mail
+"""
+
+
 def settle(world: World) -> None:
     """As if the time that erasing waits for other transactions were over."""
     world.execute(
@@ -127,6 +154,7 @@ def traces(world: World) -> int:
     order = world.place_order(ADA, email=EMAIL, checkout_token="tok-ada")
     world.place_order(None, email=EMAIL.upper())
     world.run_cleanly()
+    world.execute(CODE_OF_HERS, shop_id=world.shop_id, customer_id=ADA, now=world.now)
     world.set_customer(FORMER_ADA, deleted_at=world.now, merged_into=ADA)
     with session_scope(world.factory) as session:
         session.add(
