@@ -13,14 +13,13 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
 from activation.automation.definition import Again, Definition
+from activation.automation.holdout import TEST_TAG
 from activation.automation.moments import Candidates, candidates_of, silent_before
 from activation.automation.readiness import ShopState
 from activation.automation.switching import LoadedAutomation
 from activation.automation.triggers import AbandonedCheckout, Silence
 
 FIRST: Final = "first"  # entry key of what happens once in a customer's life
-# A customer with this tag, in any case, tries things out: never held out.
-TEST_TAG: Final = "ecomcrm-test"
 LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -1,7 +1,7 @@
 """The conditions of entering a flow, one by one, for one customer.
 
-They say in words what activation/automation/moments.py asks of everybody at once; a test holds that
-both come to the same for the same person.
+They say in words what activation/automation/moments.py asks of everybody at once. Nothing but their
+tests of each condition holds the two together.
 """
 
 from collections.abc import Iterator, Sequence

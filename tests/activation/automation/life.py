@@ -93,6 +93,8 @@ class Life:
     def live(self) -> None:
         self.world.client_of = unreachable
         self.events.sort()
+        # Moments of the very instant of the switch-on are looked at then, not at the next event.
+        self.world.run_cleanly(gate=Gate(is_on=False))
         while True:
             stops = self._next_event(), self._next_due(), self._next_silence(), self._next_cart()
             at = min(each for each in stops if each is not None)

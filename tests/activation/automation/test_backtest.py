@@ -13,7 +13,7 @@ from tests.activation.scores import score
 from tests.activation.world import World
 from tests.fixtures.marts import Marts
 
-COMPARED = {"welcome", "abandoned_cart"}
+COMPARED = {preset.key for preset in PRESETS}
 
 
 def run(world: World, key: str, life: Life) -> Backtest:
@@ -55,8 +55,8 @@ def life(world: World, marts: Marts) -> Life:
     return life
 
 
-@pytest.mark.requirement("FLOW-01", "FLOW-02")
-def test_a_month_with_all_flows_on_and_the_backtests_of_orders_and_carts_agree_person_by_person(
+@pytest.mark.requirement("FLOW-01", "FLOW-02", "FLOW-03", "FLOW-04", "FLOW-05")
+def test_a_month_with_all_flows_on_and_the_backtests_of_it_agree_person_by_person(
     world: World, life: Life
 ) -> None:
     entered = set()
