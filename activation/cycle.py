@@ -289,7 +289,8 @@ class Run:
         with session_scope(self._cycle.factory) as session:
             stamp = automations_stamp(session, shop_id)
             is_known = self._swept.get(shop_id) == stamp
-            if is_known and not moments_due(session, now=self._cycle.clock.now()):
+            now = self._cycle.clock.now()
+            if is_known and not moments_due(session, now=now, shop_id=shop_id):
                 return 0
             self._swept[shop_id] = stamp
             if doubts_orders(session, shop_id):

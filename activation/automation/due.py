@@ -22,12 +22,13 @@ from activation.holds import read_hold
 from core.errors import PermanentError
 
 SHOPS_WITH_FLOWS = text("""
--- Returns the shops that have a flow on and may be worked for, with their clocks' offsets. Changes
--- nothing. Reads shops and automations, which are few.
+-- Returns the shops that have a flow on and may be worked for (of one shop, or all), with their
+-- clocks' offsets. Changes nothing. Reads shops and automations, which are few.
 SELECT shops.shop_id, shops.clock_offset
 FROM crm.shops
 WHERE
     shops.uninstalled_at IS NULL
+    AND (CAST(:shop_id AS integer) IS NULL OR shops.shop_id = :shop_id)
     AND shops.baseline_at IS NOT NULL
     AND shops.first_sync_completed_at IS NOT NULL
     AND EXISTS (
@@ -64,9 +65,11 @@ class _Flow:
     now: datetime
 
 
-def moments_due(session: Session, *, now: datetime) -> bool:
-    """Whether anybody is to be enrolled whom no order tells of. `now` is the base clock's."""
-    return any(_is_due(session, flow) for flow in _flows(session, now=now))
+def moments_due(session: Session, *, now: datetime, shop_id: int | None = None) -> bool:
+    """Whether anybody is to be enrolled whom no order tells of, in one shop or in any. `now` is the
+    base clock's.
+    """
+    return any(_is_due(session, flow) for flow in _flows(session, now=now, shop_id=shop_id))
 
 
 def segments_due(session: Session, *, now: datetime) -> bool:
@@ -75,15 +78,6 @@ def segments_due(session: Session, *, now: datetime) -> bool:
         not is_evaluated(flow.automation)
         for flow in _flows(session, now=now)
         if isinstance(flow.automation.definition.trigger, _BY_SEGMENT)
-    )
-
-
-def carts_due(session: Session, *, now: datetime) -> bool:
-    """Whether somebody left a cart so long ago that they enter."""
-    return any(
-        _has_entries(session, flow)
-        for flow in _flows(session, now=now)
-        if isinstance(flow.automation.definition.trigger, AbandonedCheckout)
     )
 
 
@@ -102,9 +96,9 @@ def seconds_until_moment(session: Session, *, now: datetime, horizon: timedelta)
     return max(0.0, min(waits)) if waits else None
 
 
-def _flows(session: Session, *, now: datetime) -> Iterator[_Flow]:
+def _flows(session: Session, *, now: datetime, shop_id: int | None = None) -> Iterator[_Flow]:
     """Those that may enrol somebody, at their shops' own time."""
-    for row in session.execute(SHOPS_WITH_FLOWS).all():
+    for row in session.execute(SHOPS_WITH_FLOWS, {"shop_id": shop_id}).all():
         held = read_hold(session, row.shop_id)
         if held is not None and held.doubts_orders:
             continue

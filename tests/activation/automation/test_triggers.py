@@ -313,3 +313,16 @@ def test_a_shop_of_an_earlier_release_gets_the_new_presets_with_the_next_run(sho
     keys = [flow.key for flow in flows if flow.key != "confirmation"]
     assert keys == [ABANDONED_CART, REPURCHASE, VIP, "welcome", WIN_BACK]
     assert not any(flow.is_active for flow in flows)
+
+
+@pytest.mark.requirement("AUTO-01")
+def test_what_is_due_in_one_shop_has_no_other_looked_at(shop: World) -> None:
+    """One due shop had every shop's customers evaluated, each asking about all shops' flows."""
+    other = shop.add_shop()
+    shop.switch_flow_on(VIP)
+    sweep(shop)
+    full_run(shop)
+    with session_scope(shop.factory) as session:
+        assert moments_due(session, now=shop.now)
+        assert moments_due(session, now=shop.now, shop_id=shop.shop_id)
+        assert not moments_due(session, now=shop.now, shop_id=other)
